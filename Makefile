@@ -1,0 +1,125 @@
+# What C people type; the work itself is Cargo's, pytest's and .ci/'s.
+#   make            libraries and programs into build/
+#   make run        sipd, a SIP server, on ADDR (127.0.0.1:5060)
+#   make check      every test; make check-all: with the full-length and exhaustive variants too
+#   make install    PREFIX= DESTDIR= LIBDIR=
+#   make header     include/sipwire.h again, after a change in src/ffi/
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+PREFIX     ?= /usr/local
+LIBDIR     ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+ADDR       ?= 127.0.0.1:5060
+
+CARGO   ?= cargo
+CFLAGS  ?= -O2 -g
+# -Wl,--gc-sections drops what a program does not use of the static library.
+FLAGS   := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -Iinclude $(CFLAGS)
+LINK    := -pthread -Wl,--gc-sections $(LDFLAGS)
+TARGET  := $(or $(CARGO_TARGET_DIR),target)
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+SONAME  := libsipwire.so.$(firstword $(subst ., ,$(VERSION)))
+
+LIBS     := build/libsipwire.a build/libsipwire.so
+PROGRAMS := $(patsubst examples-c/%.c,build/%,$(wildcard examples-c/*.c)) build/sipd
+C_TESTS  := $(patsubst c-tests/%.c,build/c-tests/%,$(filter-out c-tests/harness.c,$(wildcard c-tests/*.c)))
+RUST     := $(shell find src -name '*.rs') build.rs Cargo.toml Cargo.lock
+SIPD     := $(patsubst examples-c/sipd/%,build/sipd.d/%.o,$(wildcard examples-c/sipd/*.[cS]))
+
+all: $(LIBS) $(PROGRAMS)
+
+# ---- what a fresh machine lacks ----
+need-build:
+	@.ci/need cc=gcc ld=binutils cargo
+need-lua:
+	@.ci/need pc:lua5.4=liblua5.4-dev
+
+# ---- the libraries ----
+# One command for both: a crate-type list with rlib would drop `lto` without a word. The archive then
+# becomes one object in which only sipwire_* is global, so that it links beside another Rust library
+# (std's own symbols would collide). --force-group-allocation keeps the exception tables' references
+# valid; .llvmbc goes because an `ar` with the LLVM plug-in stumbles over it.
+build/libsipwire.a: $(RUST) | need-build
+	@mkdir -p build
+	$(CARGO) rustc --locked --release --lib --crate-type staticlib,cdylib
+	ld -r --force-group-allocation --whole-archive $(TARGET)/release/libsipwire.a -o build/sipwire.o
+	objcopy --remove-section .llvmbc --remove-section .llvmcmd --wildcard --keep-global-symbol='sipwire_*' build/sipwire.o
+	@rm -f $@
+	ar rcs $@ build/sipwire.o
+	@rm -f build/sipwire.o
+
+build/libsipwire.so: build/libsipwire.a
+	cp $(TARGET)/release/libsipwire.so build/libsipwire.so.$(VERSION)
+	ln -sf libsipwire.so.$(VERSION) build/$(SONAME)
+	ln -sf $(SONAME) $@
+
+# ---- the programs ----
+build/%: examples-c/%.c include/sipwire.h build/libsipwire.a
+	$(CC) $(FLAGS) $< build/libsipwire.a $(LINK) -o $@
+
+build/sipd: $(SIPD) build/libsipwire.a
+	$(CC) $(CFLAGS) $^ $(LINK) $$(pkg-config --libs lua5.4) -o $@
+build/sipd.d/%.c.o: examples-c/sipd/%.c include/sipwire.h $(wildcard examples-c/sipd/*.h) | need-build need-lua
+	@mkdir -p $(@D)
+	$(CC) $(FLAGS) -pthread $$(pkg-config --cflags lua5.4) -c $< -o $@
+build/sipd.d/%.S.o: examples-c/sipd/%.S examples-c/sipd/default.lua | need-build
+	@mkdir -p $(@D)
+	$(CC) -Wa,-Iexamples-c/sipd -c $< -o $@
+
+# ---- the tests ----
+c-tests: $(C_TESTS)
+build/c-tests/harness.o: c-tests/harness.c c-tests/harness.h include/sipwire.h | need-build
+	@mkdir -p $(@D)
+	$(CC) $(FLAGS) -pthread -c $< -o $@
+# The parser of sipd is tested alone, with the sanitizers.
+build/c-tests/sipd_parser: c-tests/sipd_parser.c $(addprefix examples-c/sipd/,sip.c sip_values.c text.c sip.h text.h) | need-build
+	@mkdir -p $(@D)
+	$(CC) $(FLAGS) -fsanitize=address,undefined -fno-sanitize-recover=all -Iexamples-c/sipd $(filter %.c,$^) -o $@
+build/c-tests/%: c-tests/%.c $(wildcard c-tests/*.h) build/c-tests/harness.o build/libsipwire.a
+	$(CC) $(FLAGS) $< build/c-tests/harness.o build/libsipwire.a $(LINK) -lm -o $@
+
+check:
+	@.ci/check
+check-all:
+	@.ci/check --all
+
+# ---- the header ----
+# The compiler and cbindgen read src/ffi/; a machine that only uses the header never runs this.
+header: | need-build
+	SIPWIRE_HEADER=$(CURDIR)/include/sipwire.h $(CARGO) check --locked --lib --features regen-header
+
+# ---- running ----
+define GREETING
+
+  sipd serves $(ADDR) over TCP and UDP: a registrar and proxy, script examples-c/sipd/default.lua.
+
+  In another terminal:
+    is it there        sipsak -vv -E tcp -s sip:$(ADDR)
+    100 calls to it    sipp -sn uac -t t1 -m 100 $(ADDR)     (answered 404 until "service" registers)
+    two phones         register both here over TCP and call each other by user name
+    your own script    build/sipd -s MINE.lua                (build/sipd --help: every option)
+
+  Ctrl-C stops it.
+
+endef
+export GREETING
+run: build/sipd
+	@printf '%s\n' "$$GREETING"
+	@exec build/sipd -l tcp:$(ADDR) -l udp:$(ADDR) $(ARGS)
+
+# ---- installing ----
+install: $(LIBS)
+	install -d $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig
+	install -m 644 include/sipwire.h $(DESTDIR)$(INCLUDEDIR)/sipwire.h
+	install -m 644 build/libsipwire.a $(DESTDIR)$(LIBDIR)/libsipwire.a
+	install -m 755 build/libsipwire.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libsipwire.so.$(VERSION)
+	ln -sf libsipwire.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libsipwire.so
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+	  -e 's|@VERSION@|$(VERSION)|' sipwire.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/sipwire.pc
+
+clean:
+	rm -rf build $(TARGET)
+
+.PHONY: all need-build need-lua c-tests check check-all header run install clean

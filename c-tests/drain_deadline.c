@@ -1,0 +1,25 @@
+/* modes: threads processes */
+/* A peer that never reads cannot hold a drain up: at its deadline the connection is cut and what it had is reported. */
+#include "harness.h"
+
+int main(int argc, char **argv) {
+  h_init(argc, argv);
+  h_setting("conn_wq_max", "1m");
+  h_setting("send_timeout", "90s");
+  h_start(2);
+  sipwire_addr listener = h_listener(0);
+  h_peer *peer = h_connect_small(&listener, 8192);
+  uint32_t id = h_conn_of(peer);
+  sipwire_target target = h_to_conn(id);
+  peer->paused = true;
+  uint32_t count = h_fill(&target, 1, 0, 16000, 40); /* more than the kernel may still find room for */
+  uint64_t begin = h_now_ms();
+  CHECK_RC(SIPWIRE_OK, sipwire_drain(h_instance, 1000));
+  WAIT(h_find(EV_CLOSE, id, NULL), "closed at the deadline");
+  CHECK(h_now_ms() - begin >= 950, "closed after %llu ms, the deadline is 1000", (unsigned long long)(h_now_ms() - begin));
+  CHECK_NUM(SIPWIRE_REASON_SHUTDOWN, h_find(EV_CLOSE, id, NULL)->reason);
+  h_tail_failed(1, count, 16000, SIPWIRE_REASON_SHUTDOWN);
+  CHECK(h_ledger_failed(1) >= 4, "%u reports", h_ledger_failed(1));
+  WAIT(STAT(queued_bytes) == 0, "queued bytes back to 0");
+  return h_finish();
+}

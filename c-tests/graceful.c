@@ -1,0 +1,73 @@
+/* modes: threads processes */
+/* Every graceful end delivers all accepted output even while the peer has more input under way: close(2) with unread
+ * input would make the kernel send RST and throw the peer's unread data away. */
+#include "harness.h"
+
+enum { SIZE = 16000 };
+typedef enum { CLOSE_AFTER_SEND, HOST_CLOSE, RETURN_NEGATIVE, ERROR_ANSWER } how;
+static const char *const names[] = {"close after send", "close by the host", "on_message < 0", "error answer"};
+static const int reasons[] = {SIPWIRE_REASON_CLOSE_AFTER_SEND, SIPWIRE_REASON_HOST, SIPWIRE_REASON_HOST, SIPWIRE_REASON_NOT_SIP};
+
+static void one(how end) {
+  sipwire_addr listener = h_listener(0);
+  h_peer *peer = h_connect_small(&listener, 8192);
+  uint32_t id = h_conn_of(peer), tag = (uint32_t)end + 1, n = 0;
+  sipwire_target target = h_to_conn(id);
+  peer->paused = true;
+  n = h_fill(&target, tag, 0, SIZE, 20);
+  char half[30000]; /* input under way: a message that never becomes whole */
+  memset(half, 'x', sizeof half);
+  h_text head = h_request("OPTIONS", "half", "Subject: ", NULL);
+  memcpy(half, head.data, head.length - 40);
+
+  if (end == CLOSE_AFTER_SEND) {
+    target.flags = SIPWIRE_SEND_CLOSE_AFTER;
+    CHECK(h_send_numbered_here(&target, tag, n++, SIZE) > 0, "the last message");
+    target.flags = 0;
+  } else if (end == HOST_CLOSE) {
+    CHECK_RC(SIPWIRE_OK, sipwire_conn_close(h_instance, id));
+  } else if (end == RETURN_NEGATIVE) {
+    h_write_text(peer, h_request("OPTIONS", "negative", "X-Silent: 1\r\nX-Return: -1\r\n", NULL));
+  } else {
+    h_write(peer, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27);
+  }
+  for (int i = 0; i < 4; i++) {
+    h_try_write(peer, half, sizeof half / 4);
+    h_sleep_ms(20);
+  }
+  if (end == CLOSE_AFTER_SEND || end == HOST_CLOSE) {
+    int32_t rc = h_send_numbered_here(&target, tag, n, SIZE);
+    CHECK(rc < 0, "%s: a message was accepted behind the last one (%d)", names[end], rc);
+  }
+  STAYS(100, h_conn_flags(id) != 0, "%s: the connection is gone before its output was read", names[end]);
+
+  /* The answer to bad input, if there is one, is the last thing and not numbered: read up to it by hand. */
+  peer->paused = false;
+  if (end == ERROR_ANSWER) {
+    WAIT_FOR(60, h_ended(peer), "%s: the end", names[end]);
+    char *answer = memmem(peer->in, peer->length, "SIP/2.0 400", 11);
+    if (answer) peer->length = (size_t)(answer - peer->in);
+    h_ledger_receive(peer);
+  } else {
+    WAIT_FOR(60, (h_ledger_receive(peer), h_ended(peer)), "%s: the end", names[end]);
+    h_ledger_receive(peer);
+  }
+  CHECK(peer->eof && !peer->error, "%s: reset (errno %d), expected FIN", names[end], peer->error);
+  CHECK(h_ledger_received(tag) == n, "%s: %u of %u messages arrived", names[end], h_ledger_received(tag), n);
+  h_close(peer);
+  WAIT(h_find(EV_CLOSE, id, NULL), "%s: on_close", names[end]);
+  CHECK(h_find(EV_CLOSE, id, NULL)->reason == reasons[end], "%s: reason %s", names[end],
+        sipwire_reason_text(h_find(EV_CLOSE, id, NULL)->reason));
+  h_ledger_check();
+}
+
+int main(int argc, char **argv) {
+  h_init(argc, argv);
+  h_setting("conn_wq_max", "1m");
+  h_setting("send_timeout", "60s");
+  h_setting("linger", "10s"); /* generous: the peer of this test takes its time */
+  h_start(2);
+  for (how end = CLOSE_AFTER_SEND; end <= ERROR_ANSWER; end++) one(end);
+  CHECK_NUM(0, h_total(EV_FAILED));
+  return h_finish();
+}

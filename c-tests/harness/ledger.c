@@ -1,0 +1,102 @@
+/* Part of harness.c: every numbered message is sent once and then received or reported failed, exactly once. */
+
+static uint32_t ledger_count(uint32_t tag, uint8_t mark) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < MAX_NUMBERS; i++) n += (mem->ledger[tag][i] & mark) != 0;
+  return n;
+}
+uint32_t h_ledger_received(uint32_t tag) { return ledger_count(tag, RECEIVED); }
+uint32_t h_ledger_accepted(uint32_t tag) { return ledger_count(tag, ACCEPTED); }
+uint32_t h_ledger_failed(uint32_t tag) { return ledger_count(tag, FAILED); }
+
+void h_ledger_receive(h_peer *peer) {
+  static int64_t last[MAX_TAGS]; /* the last number of each sender, over all peers of the test, plus 1 */
+  h_frame frame;
+  char value[64];
+  while (h_next(peer, &frame)) {
+    uint32_t tag, number;
+    if (!h_header(frame.data, frame.header_length, "X-Number", value, sizeof value) || sscanf(value, "%u %u", &tag, &number) != 2)
+      h_fail("ledger", 0, "not a numbered message: %.*s", (int)frame.header_length, frame.data);
+    for (size_t i = 0; i < frame.body_length; i++)
+      if (frame.body[i] != numbered_byte(tag, number, i)) h_fail("ledger", 0, "message %u/%u: byte %zu of the body is wrong", tag, number, i);
+    ledger_mark(tag, number, RECEIVED, "received");
+    if ((int64_t)number < last[tag]) h_fail("ledger", 0, "message %u/%u came after %u/%lld", tag, number, tag, (long long)last[tag] - 1);
+    last[tag] = (int64_t)number + 1;
+  }
+}
+
+static const char *ledger_wrong(uint32_t *tag_out, uint32_t *number_out) {
+  for (uint32_t tag = 0; tag < MAX_TAGS; tag++)
+    for (uint32_t number = 0; number < MAX_NUMBERS; number++) {
+      uint8_t marks = mem->ledger[tag][number];
+      *tag_out = tag, *number_out = number;
+      if ((marks & REFUSED) && (marks & (RECEIVED | FAILED))) return "was refused, yet received or reported";
+      if ((marks & RECEIVED) && (marks & FAILED)) return "was received whole and reported failed";
+      if ((marks & ACCEPTED) && !(marks & (RECEIVED | FAILED))) return "was accepted, and neither received nor reported failed";
+      if (!(marks & (ACCEPTED | REFUSED)) && marks) return "was never sent, yet received or reported";
+    }
+  return NULL;
+}
+
+bool h_ledger_settled(void) {
+  uint32_t tag, number;
+  return ledger_wrong(&tag, &number) == NULL;
+}
+
+void h_ledger_check(void) {
+  uint32_t tag = 0, number = 0;
+  const char *wrong = ledger_wrong(&tag, &number);
+  if (wrong) h_fail("ledger", 0, "message %u/%u %s", tag, number, wrong);
+}
+
+uint64_t h_last_sent_ms;
+
+static uint64_t queued_on(const sipwire_target *target) {
+  uint32_t id = target->conn_id;
+  sipwire_conn_info info;
+  if (!id && sipwire_conn_find(h_instance, &target->remote, NULL, &id) != SIPWIRE_OK) return 0;
+  return h_info(id, &info) ? info.queued_bytes : 0;
+}
+
+uint32_t h_fill(const sipwire_target *target, uint32_t tag, uint32_t first, size_t size, uint32_t want) {
+  uint32_t n = first, missing = want;
+  for (;;) {
+    for (uint32_t queued = 0; queued < missing; n++) {
+      int32_t rc = h_send_numbered_here(target, tag, n, size);
+      if (rc < 0) h_fail("ledger", 0, "message %u/%u refused while filling: %d (%s)", tag, n, rc, sipwire_strerror(rc));
+      if (rc == SIPWIRE_SENT) h_last_sent_ms = h_now_ms();
+      queued += rc == SIPWIRE_QUEUED;
+      if (n - first > 8000) h_fail("ledger", 0, "the kernel takes everything");
+    }
+    /* What the kernel had may still flow into the peer's buffer and make room: stuck is what stays. */
+    uint64_t before = queued_on(target);
+    for (int i = 0; i < 60; i++) h_tick();
+    uint64_t after = queued_on(target);
+    if (before == after && after > 0 && after >= (want - 1) * size) return n - first;
+    missing = after / size < want ? want - (uint32_t)(after / size) : 0;
+  }
+}
+
+static bool is_tail(uint32_t tag, uint32_t count) {
+  uint32_t failed = ledger_count(tag, FAILED);
+  for (uint32_t n = 0; n < count; n++)
+    if (((mem->ledger[tag][n] & FAILED) != 0) != (n >= count - failed)) return false;
+  return failed > 0;
+}
+
+void h_tail_failed(uint32_t tag, uint32_t count, size_t size, int32_t reason) {
+  static char expected[70000];
+  WAIT(is_tail(tag, count), "%u of %u messages are reported, and not the last ones", ledger_count(tag, FAILED), count);
+  STAYS(150, is_tail(tag, count), "of %u messages not the last ones are reported", count);
+  uint32_t first = count - ledger_count(tag, FAILED);
+  for (uint32_t n = first; n < count; n++) {
+    h_event *e = h_failure((uint64_t)tag << 32 | n);
+    CHECK(e, "message %u is not reported", n);
+    CHECK(e->reason == reason, "message %u: reason %s, expected %s", n, sipwire_reason_text(e->reason), sipwire_reason_text(reason));
+    CHECK(e->written < e->length, "message %u was written whole and reported", n);
+    CHECK(e->written == 0 || n == first, "message %u: %llu bytes written behind an unwritten one", n, (unsigned long long)e->written);
+    CHECK_NUM(size, e->length);
+    h_numbered(expected, size, tag, n);
+    CHECK_NUM(h_hash(expected, size), e->hash);
+  }
+}

@@ -1,0 +1,4 @@
+/* modes: threads processes */
+#include "queue_total.h"
+
+int main(int argc, char **argv) { return queue_total(argc, argv, "close"); }

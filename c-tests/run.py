@@ -1,0 +1,249 @@
+"""Running one program of the project under watch: its own session, a time limit, and nothing left behind."""
+
+import ctypes
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parent.parent
+BUILD = TOP / "build"
+CHECK_ALL = bool(os.environ.get("SIPWIRE_CHECK_ALL"))
+MODES = ["--threads", "--processes"]
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def adopt_orphans():
+    """Processes that a test program leaves behind become our children, so that we can see and reap them."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _stat(pid):
+    """(state, parent, session) of a process, None when there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return fields[0], int(fields[1]), int(fields[3])
+
+
+def processes_of(session):
+    """The live processes of a session."""
+    found = []
+    for entry in os.listdir("/proc"):
+        stat = _stat(entry) if entry.isdigit() else None
+        if stat and stat[2] == session and stat[0] not in "ZX":
+            found.append(int(entry))
+    return found
+
+
+def _name(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return "?"
+
+
+def end_session(session, patience=2.0):
+    """What is left of a session some time after its leader ended; it is killed."""
+    until = time.monotonic() + patience
+    while (left := processes_of(session)) and time.monotonic() < until:
+        time.sleep(0.02)
+    names = [f"{pid} ({_name(pid)})" for pid in left]
+    for pid in left:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    # As subreaper we are the parent of its orphans.
+    for entry in os.listdir("/proc"):
+        stat = _stat(entry) if entry.isdigit() else None
+        if stat and stat[2] == session and stat[1] == os.getpid():
+            try:
+                os.waitpid(int(entry), 0)
+            except ChildProcessError:
+                pass
+    return names
+
+
+def shared_memory_files():
+    return set(os.listdir("/dev/shm"))
+
+
+def ownerless_listeners():
+    """Inodes of listening TCP sockets that no process has open: their port is taken for good."""
+    listening = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] != "0":
+                listening.add(fields[9])
+    for fd in Path("/proc").glob("[0-9]*/fd/*"):
+        if not listening:
+            break
+        try:
+            inode = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(fd))
+        except OSError:
+            continue
+        if inode:
+            listening.discard(inode[1])
+    return listening
+
+
+class Leftovers:
+    """What a program must not leave: processes, files in /dev/shm, listening sockets."""
+
+    def __init__(self):
+        self.shm = shared_memory_files()
+        self.listeners = ownerless_listeners()
+
+    def check(self, session):
+        left = end_session(session)
+        assert not left, "processes left behind (killed now): " + ", ".join(left)
+        until = time.monotonic() + 2
+        while True:  # others run beside us: what is theirs goes away by itself
+            shm = shared_memory_files() - self.shm
+            listeners = ownerless_listeners() - self.listeners
+            if not (shm or listeners) or time.monotonic() > until:
+                break
+            time.sleep(0.1)
+        assert not shm, f"left in /dev/shm: {sorted(shm)}"
+        assert not listeners, f"listening sockets without a process: inodes {sorted(listeners)}"
+
+
+def tail(text, lines=60):
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def run(command, limit=60, env=None, cwd=TOP, check_leftovers=True):
+    """Runs a program to its end. Returns (exit code, output); fails at the time limit or when anything is left."""
+    leftovers = Leftovers() if check_leftovers else None
+    process = subprocess.Popen(
+        [str(part) for part in command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env={**os.environ, **(env or {})},
+        cwd=cwd,
+        text=True,
+        errors="replace",
+    )
+    fault = None
+    try:
+        output, _ = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        fault = f"still running after {limit} s: {' '.join(map(str, command))}"
+        end_session(process.pid, patience=0)
+        output, _ = process.communicate()
+    if leftovers:
+        try:
+            leftovers.check(process.pid)
+        except AssertionError as error:
+            fault = fault or str(error)
+    else:
+        end_session(process.pid)
+    if fault:
+        pytest.fail(f"{fault}\n{tail(output)}", pytrace=False)
+    return process.returncode, output
+
+
+def run_ok(command, **options):
+    code, output = run(command, **options)
+    if code != 0:
+        pytest.fail(f"exit code {code}: {' '.join(map(str, command))}\n{tail(output)}", pytrace=False)
+    return output
+
+
+def free_port():
+    """A port that is free for TCP and UDP now; only for programs that cannot be given port 0."""
+    for _ in range(50):
+        with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            tcp.bind(("127.0.0.1", 0))
+            try:
+                udp.bind(tcp.getsockname())
+            except OSError:
+                continue
+            return tcp.getsockname()[1]
+    raise OSError("no port is free for both TCP and UDP")
+
+
+def await_port(port, limit=20):
+    """Waits until something accepts TCP connections there."""
+    until = time.monotonic() + limit
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert time.monotonic() < until, f"nothing listens on port {port}"
+        time.sleep(0.05)
+
+
+class Server:
+    """A program that prints `listening on tcp:ADDR:PORT` lines and then `ready`: answer, sipd."""
+
+    def __init__(self, command, env=None, start_limit=60):
+        self.leftovers = Leftovers()
+        self.ports = {}
+        self.output = ""
+        self.process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, **(env or {})},
+            cwd=TOP,
+        )
+        until = time.monotonic() + start_limit
+        while "ready\n" not in self.output:
+            self._read(until)
+        for kind, port in re.findall(r"^listening on (tcp|udp):\S*:(\d+)$", self.output, re.M):
+            self.ports.setdefault(kind, int(port))
+
+    def _read(self, until):
+        readable, _, _ = select.select([self.process.stdout], [], [], max(0, until - time.monotonic()))
+        data = os.read(self.process.stdout.fileno(), 65536) if readable else b""
+        if not data:
+            end_session(self.process.pid, patience=0)
+            pytest.fail(f"{self.process.args[0]} is not ready: {self.output}", pytrace=False)
+        self.output += data.decode(errors="replace")
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def stop(self, limit=20):
+        """Asks it to end; it must, with code 0, and leave nothing."""
+        self.process.terminate()
+        try:
+            output, _ = self.process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            end_session(self.pid, patience=0)
+            output, _ = self.process.communicate()
+            self.output += output.decode(errors="replace")
+            pytest.fail(f"{self.process.args[0]} did not stop in {limit} s\n{tail(self.output)}", pytrace=False)
+        self.output += output.decode(errors="replace")
+        assert self.process.returncode == 0, f"exit code {self.process.returncode}\n{tail(self.output)}"
+        self.leftovers.check(self.pid)
+        if port := self.ports.get("tcp"):
+            with socket.socket() as probe:
+                assert probe.connect_ex(("127.0.0.1", port)) != 0, f"port {port} is still served"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, _value, _trace):
+        if kind is None:
+            self.stop()
+        else:
+            end_session(self.pid, patience=0)
+            output, _ = self.process.communicate()
+            print(tail(self.output + output.decode(errors="replace")))

@@ -1,0 +1,126 @@
+"""answer and sipd as their users start them: bad options in one line, make run, names of what runs."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from run import BUILD, TOP, Server, await_port, end_session, free_port, processes_of, run
+
+ANSWER, SIPD = BUILD / "answer", BUILD / "sipd"
+BOTH = pytest.mark.parametrize("program", [ANSWER, SIPD], ids=["answer", "sipd"])
+
+
+def one_clear_line(command, *words):
+    """The program says one line that names what is wrong, and ends with a code that is not 0."""
+    code, output = run(command, limit=20)
+    assert code not in (0, None) and code > 0, f"exit code {code}: {output}"
+    lines = output.strip().splitlines()
+    assert len(lines) == 1, output
+    for word in words:
+        assert word in lines[0], f"{word!r} is not in: {lines[0]}"
+
+
+@BOTH
+def test_an_unknown_setting_is_named_with_the_nearest_one(program, mode):
+    one_clear_line([program, mode, "-l", "tcp:127.0.0.1:0", "-o", "send_timout=5s"], "send_timout", "send_timeout")
+
+
+@BOTH
+def test_a_value_out_of_range_is_named(program, mode):
+    one_clear_line([program, mode, "-l", "tcp:127.0.0.1:0", "-o", "send_timeout=never"], "send_timeout", "never")
+
+
+@BOTH
+def test_a_bad_listen_address_is_named(program):
+    one_clear_line([program, "-l", "tcp:127.0.0.1:99999"], "99999")
+
+
+@BOTH
+def test_a_port_in_use_is_named(program, mode):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"tcp:127.0.0.1:{taken.getsockname()[1]}"
+        one_clear_line([program, mode, "-l", address], address.removeprefix("tcp:"), "in use")
+
+
+def test_a_udp_port_in_use_is_named():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = str(taken.getsockname()[1])
+        one_clear_line([SIPD, "-l", f"udp:127.0.0.1:{port}", "-l", "tcp:127.0.0.1:0"], port, "in use")
+
+
+def test_a_missing_script_is_named(mode):
+    one_clear_line([SIPD, mode, "-l", "tcp:127.0.0.1:0", "-s", "/nowhere/mine.lua"], "/nowhere/mine.lua", "No such file")
+
+
+def test_a_script_with_a_mistake_is_named_with_its_line(tmp_path, mode):
+    script = tmp_path / "mine.lua"
+    script.write_text("function route(msg)\n  msg:reply(200\nend\n")
+    one_clear_line([SIPD, mode, "-l", "tcp:127.0.0.1:0", "-s", script], "mine.lua:3")
+
+
+def test_a_script_without_route_is_refused(tmp_path):
+    script = tmp_path / "mine.lua"
+    script.write_text("x = 1\n")
+    one_clear_line([SIPD, "-l", "tcp:127.0.0.1:0", "-s", script], "route")
+
+
+def thread_names(session):
+    names = set()
+    for pid in processes_of(session):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            names.add((task / "comm").read_text().strip())
+    return names
+
+
+@BOTH
+def test_what_runs_has_names_that_ps_and_top_show(program, mode):
+    wanted = {"sipwire-super", "sipwire-w0", "sipwire-w1"}
+    with Server([program, mode, "-w", "2", "-l", "tcp:127.0.0.1:0"]) as server:
+        until = time.monotonic() + 10
+        while not wanted <= (names := thread_names(server.pid)):
+            assert time.monotonic() < until, names
+            time.sleep(0.02)
+
+
+@BOTH
+def test_several_listeners_and_ipv6(program, mode):
+    with socket.socket(socket.AF_INET6) as probe:
+        if probe.connect_ex(("::1", 1)) == 99:
+            pytest.skip("no IPv6 on the loopback interface")
+    with Server([program, mode, "-l", "tcp:127.0.0.1:0", "-l", "tcp:[::1]:0"]) as server:
+        assert server.output.count("listening on tcp:") == 2 and "listening on tcp:[::1]:" in server.output
+
+
+@BOTH
+def test_the_program_ends_on_sigint_as_on_sigterm(program, mode):
+    server = Server([program, mode, "-l", "tcp:127.0.0.1:0"])
+    os.kill(server.pid, signal.SIGINT)
+    output, _ = server.process.communicate(timeout=20)
+    assert server.process.returncode == 0, output
+    server.leftovers.check(server.pid)
+
+
+def test_make_run_serves_and_says_what_to_type_next():
+    port = free_port()
+    command = ["make", "--no-print-directory", "run", f"ADDR=127.0.0.1:{port}"]
+    make = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, cwd=TOP
+    )
+    try:
+        await_port(port, limit=60)
+        code, output = run(["sipsak", "-v", "-E", "tcp", "-s", f"sip:127.0.0.1:{port}"], limit=20)
+        assert code == 0, output
+        os.killpg(make.pid, signal.SIGINT)  # what Ctrl-C does
+        text = make.communicate(timeout=20)[0].decode()
+        for word in (f"127.0.0.1:{port}", "sipsak", "sipp", "Ctrl-C"):
+            assert word in text, text
+        assert len(text.splitlines()) <= 24, f"more than one screen:\n{text}"
+    finally:
+        assert not end_session(make.pid)

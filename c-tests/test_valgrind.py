@@ -1,0 +1,71 @@
+"""valgrind's word on `answer` under load and on the C tests: no error, no leak, no descriptor left open."""
+
+import re
+
+import pytest
+from run import BUILD, CHECK_ALL, MODES, Server, run, tail
+
+ERROR_CODE = 99
+# Tests that kill participants or use up descriptors say nothing about leaks; those that move a lot of data take too long.
+SUBSET = ["answer", "async", "bad_input", "blacklist", "close_reasons", "dial", "interleaving", "own_loop"]
+MORE = ["addresses", "config", "connections", "drain", "graceful", "half_close", "ipv6", "keep_alive", "misuse", "silent"]
+NO_MODE = {"addresses", "config"}
+THREADS_ONLY = {"own_loop"}
+
+
+def valgrind(folder):
+    return [
+        "valgrind",
+        f"--error-exitcode={ERROR_CODE}",
+        "--leak-check=full",
+        "--errors-for-leak-kinds=definite",
+        "--track-fds=yes",
+        "--child-silent-after-fork=no",
+        f"--log-file={folder}/valgrind.%p",
+    ]
+
+
+def assert_clean(folder, main_pid=None):
+    """Every process of the run without an error; the first one without a descriptor of its own at the end."""
+    logs = sorted(folder.glob("valgrind.*"), key=lambda path: int(path.suffix[1:]))
+    assert logs, "valgrind wrote no log"
+    for log in logs:
+        text = log.read_text(errors="replace")
+        summary = re.search(r"ERROR SUMMARY: (\d+) errors", text)
+        # A process that was killed has no summary; the others have.
+        if summary and summary[1] != "0":
+            pytest.fail(f"{log.name}:\n{tail(text, 80)}", pytrace=False)
+    first = logs[0] if main_pid is None else folder / f"valgrind.{main_pid}"
+    text = first.read_text(errors="replace")
+    assert "FILE DESCRIPTORS:" in text, tail(text)
+    # An entry is followed by where it was opened, or by a word that it was there before.
+    entries = re.findall(r"==\d+== (Open .*)\n==\d+== {4}(.*)", text)
+    if own := [what for what, origin in entries if "inherited" not in origin]:
+        pytest.fail(f"left open: {own}\n{tail(text, 80)}", pytrace=False)
+
+
+def cases():
+    for name in SUBSET + (MORE if CHECK_ALL else []):
+        modes = [None] if name in NO_MODE else MODES[:1] if name in THREADS_ONLY else MODES
+        for mode in modes:
+            yield pytest.param(name, mode, id=name + (mode or "").replace("--", "-"))
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("name, mode", cases())
+def test_valgrind_finds_nothing_in_the_c_test(name, mode, tmp_path):
+    program = [BUILD / "c-tests" / name, *([mode] if mode else [])]
+    code, output = run([*valgrind(tmp_path), *program], limit=380, env={"SIPWIRE_TEST_SCALE": "10"})
+    assert_clean(tmp_path)
+    assert code == 0, f"exit code {code}\n{tail(output)}"
+
+
+@pytest.mark.timeout(200)
+def test_valgrind_finds_nothing_in_answer_under_load(mode, tmp_path):
+    command = [*valgrind(tmp_path), BUILD / "answer", mode, "-w", "2", "-l", "tcp:127.0.0.1:0"]
+    with Server(command) as server:
+        target = f"sip:127.0.0.1:{server.ports['tcp']}"
+        for _ in range(100):
+            code, output = run(["sipsak", "-v", "-E", "tcp", "-s", target], limit=30)
+            assert code == 0, output
+    assert_clean(tmp_path, server.pid)

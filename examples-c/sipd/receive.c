@@ -1,0 +1,28 @@
+/* The way of a message that has arrived; see receive.h. */
+#include "receive.h"
+
+#include "log.h"
+#include "relay.h"
+#include "script.h"
+
+bool receive(struct engine *e, struct str message, const struct source *source)
+{
+    struct sip_message *m = &e->request.sip;
+    char from[ADDRESS_TEXT];
+    const char *why;
+
+    e->request.source = *source;
+    if (!sip_parse(m, message, &why)) {
+        log_info("bad message from %s:%s: %s", transport_name(source->transport), address_text(&source->remote, from),
+                 why);
+        if (!m->is_request || m->via.text.len == 0)
+            return false;
+        reply(&e->request, &e->out, 400, str_of(why), STR(""));
+        return true;
+    }
+    if (m->is_request)
+        script_route(e);
+    else
+        relay_response(m, &e->out);
+    return true;
+}

@@ -1,0 +1,8 @@
+/* A message has arrived: the way it takes, the same for both transports. Called by main.c's on_message and by udp.c. */
+#ifndef SIPD_RECEIVE_H
+#define SIPD_RECEIVE_H
+#include "engine.h"
+
+/* False: not SIP enough to be answered. */
+bool receive(struct engine *e, struct str message, const struct source *source);
+#endif

@@ -1,0 +1,281 @@
+/* The registrar's table; see registrar.h. One robust lock, held for a few memory accesses. A holder that dies inside
+ * leaves records that are either in use or not, by `used` alone; the chains are then built anew from them. */
+#include "registrar.h"
+
+#include <string.h>
+
+#include "hash.h"
+#include "log.h"
+#include "shared.h"
+
+enum { BUCKETS = 8192, BY_USER = 0, BY_CONTACT = 1, NONE = -1, SWEEP_STEP = 1024 };
+
+struct record {
+    _Atomic bool used; /* set when the record is whole, cleared first: what a death inside leaves */
+    int next[2];
+    uint64_t updated; /* order of the last update */
+    struct binding binding;
+};
+
+static struct table {
+    pthread_mutex_t lock;
+    uint64_t updates;
+    int next_free, next_swept; /* where to look first */
+    int heads[2][BUCKETS];
+    struct record records[REGISTRAR_BINDINGS];
+} *table;
+
+static int bucket(int chain, const struct binding *b)
+{
+    return (int)(HASH(str_of(chain == BY_USER ? b->user : b->contact)) % BUCKETS);
+}
+
+static void link_record(int i)
+{
+    for (int chain = 0; chain < 2; chain++) {
+        int *head = &table->heads[chain][bucket(chain, &table->records[i].binding)];
+        table->records[i].next[chain] = *head;
+        *head = i;
+    }
+}
+
+static void remove_record(int i)
+{
+    for (int chain = 0; chain < 2; chain++) {
+        int *at = &table->heads[chain][bucket(chain, &table->records[i].binding)];
+        for (int guard = 0; *at != NONE && *at != i && guard < REGISTRAR_BINDINGS; guard++)
+            at = &table->records[*at].next[chain];
+        if (*at == i)
+            *at = table->records[i].next[chain];
+    }
+    table->records[i].used = false;
+}
+
+static void rebuild(void)
+{
+    memset(table->heads, 0xff, sizeof table->heads); /* NONE everywhere */
+    for (int i = 0; i < REGISTRAR_BINDINGS; i++)
+        if (table->records[i].used)
+            link_record(i);
+}
+
+static void lock(void)
+{
+    if (shared_lock(&table->lock)) {
+        log_warning("a process died in the registrar: table checked");
+        rebuild();
+    }
+}
+
+bool registrar_create(void)
+{
+    table = shared_map(sizeof *table);
+    if (table == NULL || !shared_lock_init(&table->lock))
+        return false;
+    rebuild();
+    return true;
+}
+
+static int find(const char *user, const char *contact)
+{
+    struct binding key;
+    int i;
+
+    strcpy(key.user, user);
+    for (i = table->heads[BY_USER][bucket(BY_USER, &key)]; i != NONE; i = table->records[i].next[BY_USER])
+        if (strcmp(table->records[i].binding.user, user) == 0 && strcmp(table->records[i].binding.contact, contact) == 0)
+            break;
+    return i;
+}
+
+static int find_free(void)
+{
+    for (int n = 0; n < REGISTRAR_BINDINGS; n++) {
+        int i = (table->next_free + n) % REGISTRAR_BINDINGS;
+        if (!table->records[i].used) {
+            table->next_free = (i + 1) % REGISTRAR_BINDINGS;
+            return i;
+        }
+    }
+    return NONE;
+}
+
+/* The records of one user, the newest first; expired ones are removed on the way. */
+static size_t of_user(const char *user, int found[REGISTRAR_CONTACTS])
+{
+    uint64_t now = now_ms();
+    struct binding key;
+    size_t count = 0;
+    int i, next;
+
+    strcpy(key.user, user);
+    for (i = table->heads[BY_USER][bucket(BY_USER, &key)]; i != NONE; i = next) {
+        const struct record *r = &table->records[i];
+        next = r->next[BY_USER];
+        if (strcmp(r->binding.user, user) != 0)
+            continue;
+        if (r->binding.expires_ms <= now) {
+            remove_record(i);
+            continue;
+        }
+        if (count == REGISTRAR_CONTACTS)
+            break;
+        size_t at = count++;
+        for (; at > 0 && table->records[found[at - 1]].updated < r->updated; at--)
+            found[at] = found[at - 1];
+        found[at] = i;
+    }
+    return count;
+}
+
+/* RFC 3261 10.3: an older request of the same registration must not undo a newer one. An equal CSeq is a repeat. */
+static bool out_of_order(const struct binding *old, const struct binding *change)
+{
+    return old->call_id == change->call_id && change->cseq < old->cseq;
+}
+
+static enum registrar_result check(const struct binding *changes, size_t count, bool remove_all)
+{
+    int found[REGISTRAR_CONTACTS];
+    size_t have = of_user(changes[0].user, found), free_wanted = 0;
+
+    for (size_t i = 0; remove_all && i < have; i++)
+        if (out_of_order(&table->records[found[i]].binding, &changes[0]))
+            return REGISTRAR_OUT_OF_ORDER;
+    for (size_t c = 0; !remove_all && c < count; c++) {
+        int i = find(changes[c].user, changes[c].contact);
+        if (i != NONE && out_of_order(&table->records[i].binding, &changes[c]))
+            return REGISTRAR_OUT_OF_ORDER;
+        if (i == NONE && changes[c].expires_ms != 0)
+            free_wanted++;
+        if (i != NONE && changes[c].expires_ms == 0)
+            have--;
+    }
+    return !remove_all && have + free_wanted > REGISTRAR_CONTACTS ? REGISTRAR_TOO_MANY : REGISTRAR_OK;
+}
+
+static enum registrar_result apply(const struct binding *change)
+{
+    int i = find(change->user, change->contact);
+
+    if (change->expires_ms == 0) {
+        if (i != NONE)
+            remove_record(i);
+        return REGISTRAR_OK;
+    }
+    if (i == NONE) {
+        i = find_free();
+        if (i == NONE)
+            return REGISTRAR_FULL;
+        table->records[i].binding = *change;
+        table->records[i].used = true;
+        link_record(i);
+    }
+    table->records[i].binding = *change;
+    table->records[i].updated = ++table->updates;
+    return REGISTRAR_OK;
+}
+
+enum registrar_result registrar_update(const struct binding *changes, size_t count, bool remove_all)
+{
+    enum registrar_result result;
+    int found[REGISTRAR_CONTACTS];
+
+    if (count == 0)
+        return REGISTRAR_OK;
+    lock();
+    result = check(changes, count, remove_all);
+    if (result == REGISTRAR_OK && remove_all) {
+        size_t have = of_user(changes[0].user, found);
+        while (have > 0)
+            remove_record(found[--have]);
+    }
+    for (size_t c = 0; result == REGISTRAR_OK && !remove_all && c < count; c++)
+        result = apply(&changes[c]);
+    shared_unlock(&table->lock);
+    return result;
+}
+
+size_t registrar_list(struct str user, struct binding out[REGISTRAR_CONTACTS])
+{
+    int found[REGISTRAR_CONTACTS];
+    char name[USER_BYTES];
+    size_t count;
+
+    if (user.len == 0 || user.len >= sizeof name)
+        return 0;
+    memcpy(name, user.s, user.len);
+    name[user.len] = '\0';
+    lock();
+    count = of_user(name, found);
+    for (size_t i = 0; i < count; i++)
+        out[i] = table->records[found[i]].binding;
+    shared_unlock(&table->lock);
+    return count;
+}
+
+/* Where to go now: the connection, else the address, else nowhere. */
+static bool usable(struct binding *b, bool *alive)
+{
+    sipwire_conn_info info;
+
+    *alive = b->to.kind != TO_CONN || conn_is_alive(b->to.conn_id, &info);
+    if (*alive)
+        return true;
+    b->to.kind = b->contact_udp ? TO_UDP : TO_TCP;
+    return b->to.addr.family != 0;
+}
+
+size_t registrar_lookup(struct str user, struct binding out[REGISTRAR_CONTACTS])
+{
+    struct binding all[REGISTRAR_CONTACTS];
+    bool alive[REGISTRAR_CONTACTS], use[REGISTRAR_CONTACTS];
+    size_t have = registrar_list(user, all), count = 0;
+
+    for (size_t i = 0; i < have; i++)
+        use[i] = usable(&all[i], &alive[i]);
+    for (int living = 1; living >= 0; living--)
+        for (size_t i = 0; i < have; i++)
+            if (use[i] && alive[i] == (living == 1))
+                out[count++] = all[i];
+    return count;
+}
+
+bool registrar_find_contact(struct str uri, struct destination *to)
+{
+    uint64_t now = now_ms(), updated = 0;
+    struct binding key, found;
+    bool alive;
+
+    if (uri.len == 0 || uri.len >= sizeof key.contact)
+        return false;
+    memcpy(key.contact, uri.s, uri.len);
+    key.contact[uri.len] = '\0';
+    lock();
+    for (int i = table->heads[BY_CONTACT][bucket(BY_CONTACT, &key)]; i != NONE; i = table->records[i].next[BY_CONTACT]) {
+        const struct record *r = &table->records[i];
+        if (r->binding.expires_ms > now && r->updated > updated && strcmp(r->binding.contact, key.contact) == 0) {
+            updated = r->updated;
+            found = r->binding;
+        }
+    }
+    shared_unlock(&table->lock);
+    if (updated == 0 || !usable(&found, &alive))
+        return false;
+    *to = found.to;
+    return true;
+}
+
+void registrar_sweep(void)
+{
+    uint64_t now = now_ms();
+
+    lock();
+    for (int n = 0; n < SWEEP_STEP; n++) {
+        int i = table->next_swept;
+        table->next_swept = (i + 1) % REGISTRAR_BINDINGS;
+        if (table->records[i].used && table->records[i].binding.expires_ms <= now)
+            remove_record(i);
+    }
+    shared_unlock(&table->lock);
+}

@@ -1,0 +1,31 @@
+/* Who is registered where, in memory that all workers share. An address of record is known by its user part alone:
+ * one sipd, one domain. Called by save.c (REGISTER), script.c (lookup), route.c (contacts in dialogs), delayed.c (sweep). */
+#ifndef SIPD_REGISTRAR_H
+#define SIPD_REGISTRAR_H
+#include "send.h"
+
+enum { REGISTRAR_BINDINGS = 16384, REGISTRAR_CONTACTS = 8, USER_BYTES = 96, CONTACT_BYTES = 384 };
+
+/* One contact of one user, with the way to it. */
+struct binding {
+    char user[USER_BYTES], contact[CONTACT_BYTES]; /* contact: its URI */
+    uint64_t expires_ms;                           /* when, by now_ms; 0 in a change: remove it */
+    uint64_t call_id;                              /* hash of the Call-ID that registered it last, */
+    unsigned long cseq;                            /* and its CSeq */
+    struct destination to;                         /* TO_CONN: `addr` is its own address, for when the connection is gone */
+    bool contact_udp;                              /* that address is to be reached by UDP */
+};
+
+enum registrar_result { REGISTRAR_OK, REGISTRAR_OUT_OF_ORDER, REGISTRAR_TOO_MANY, REGISTRAR_FULL };
+
+bool registrar_create(void);
+/* All changes or none. remove_all: every contact of `user`, asked for by the only change given (for its Call-ID and CSeq). */
+enum registrar_result registrar_update(const struct binding *changes, size_t count, bool remove_all);
+/* The bindings of `user` that have not expired, the newest first. */
+size_t registrar_list(struct str user, struct binding out[REGISTRAR_CONTACTS]);
+/* The same, as ways to go: those over a living connection first, then those that have an address to dial. */
+size_t registrar_lookup(struct str user, struct binding out[REGISTRAR_CONTACTS]);
+/* The way to whoever registered exactly this contact URI. */
+bool registrar_find_contact(struct str uri, struct destination *to);
+void registrar_sweep(void); /* frees what has expired, a part at each call */
+#endif

@@ -1,0 +1,223 @@
+/* Stateless relaying; see relay.h. */
+#include "relay.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "flow.h"
+#include "hash.h"
+#include "listeners.h"
+#include "log.h"
+#include "route.h"
+
+#define MAGIC "z9hG4bK"
+
+enum { BRANCH_TEXT = 48, MAX_HOPS = 70 };
+
+/* What the way of a request through us depends on (RFC 3261 16.3 step 4, RFC 5393). Not the Vias, which grow, and not
+ * the To tag, which an ACK has and its INVITE has not. A request that comes back with the same is in a loop. */
+static uint32_t loop_hash(const struct request *r)
+{
+    const struct sip_header *h = NULL;
+    uint64_t routes = 0;
+    char ip[ADDRESS_TEXT], cseq[24];
+
+    while ((h = sip_find(&r->sip, SIP_ROUTE, h)) != NULL)
+        routes = HASH((struct str){(const char *)&routes, sizeof routes}, h->value);
+    snprintf(cseq, sizeof cseq, "%lu", r->sip.cseq_number);
+    return (uint32_t)HASH(r->sip.call_id->value, r->sip.from_tag, str_of(cseq), r->sip.ruri,
+                          (struct str){(const char *)&routes, sizeof routes},
+                          str_of(address_ip(&r->source.remote, false, ip)));
+}
+
+/* The same for every repeat of a request, and for the CANCEL and the ACK of an INVITE (RFC 3261 16.11). */
+static void make_branch(const struct request *r, char buffer[BRANCH_TEXT])
+{
+    const struct sip_via *via = &r->sip.via;
+    char port[16], cseq[24];
+    uint64_t transaction;
+
+    snprintf(port, sizeof port, "%d", via->port);
+    snprintf(cseq, sizeof cseq, "%lu", r->sip.cseq_number);
+    if (via->branch.len > sizeof MAGIC - 1 && memcmp(via->branch.s, MAGIC, sizeof MAGIC - 1) == 0)
+        transaction = HASH(via->branch, via->host, str_of(port));
+    else /* a client of RFC 2543 */
+        transaction = HASH(via->text, r->sip.call_id->value, str_of(cseq), r->sip.from_tag, r->sip.ruri);
+    snprintf(buffer, BRANCH_TEXT, MAGIC "%016llx.%08x", (unsigned long long)transaction, loop_hash(r));
+}
+
+/* A Via that we wrote: the proof in `sw` fits the branch. */
+static bool own_via(const struct sip_via *via, struct flow *source)
+{
+    struct str value;
+
+    return sip_param(via->params, "sw", &value) && flow_read_via(value, via->branch, source);
+}
+
+static bool is_loop(const struct request *r)
+{
+    const struct sip_header *h = NULL;
+    struct str rest, value;
+    struct sip_via via;
+    struct flow source;
+    char mine[16];
+
+    snprintf(mine, sizeof mine, ".%08x", loop_hash(r));
+    while ((h = sip_find(&r->sip, SIP_VIA, h)) != NULL) {
+        rest = h->value;
+        while (sip_next_value(&rest, &value))
+            if (sip_parse_via(value, &via) && via.branch.len > 9 &&
+                str_equal((struct str){via.branch.s + via.branch.len - 9, 9}, str_of(mine)) && own_via(&via, &source))
+                return true;
+    }
+    return false;
+}
+
+/* The headers but those written anew, and the body. A datagram may lack Content-Length; a stream may not (RFC 3261
+ * 18.3). */
+static void copy_rest(struct text *out, const struct sip_message *m, bool request)
+{
+    bool has_length = false;
+
+    for (size_t i = 0; i < m->header_count; i++) {
+        const struct sip_header *h = &m->headers[i];
+        if (h->id == SIP_VIA || (request && (h->id == SIP_ROUTE || h->id == SIP_MAX_FORWARDS)))
+            continue;
+        if (h->id == SIP_CONTENT_LENGTH) {
+            if (has_length)
+                continue; /* equal ones were let in; the next hop may be stricter */
+            has_length = true;
+        }
+        text_add_unfolded(out, h->line);
+        text_add(out, STR("\r\n"));
+    }
+    if (!has_length)
+        text_addf(out, "Content-Length: %zu\r\n", m->body.len);
+    text_add(out, STR("\r\n"));
+    text_add(out, m->body);
+}
+
+static const char *build(const struct request *r, const struct destination *to, struct str ruri, unsigned long hops,
+                         struct text *out)
+{
+    const struct sip_message *m = &r->sip;
+    sipwire_conn_info info = {0};
+    sipwire_addr sent_by, remote = to->addr;
+    char branch[BRANCH_TEXT], token[FLOW_TEXT], address[ADDRESS_TEXT];
+    struct str next;
+
+    if (to->kind == TO_CONN) {
+        if (!conn_is_alive(to->conn_id, &info))
+            return sipwire_strerror(SIPWIRE_E_NO_CONNECTION);
+        remote = info.remote;
+    }
+    if (!listeners_sent_by(to->kind == TO_UDP ? TRANSPORT_UDP : TRANSPORT_TCP, &remote,
+                           to->kind == TO_CONN ? &info.local : NULL, &sent_by))
+        return "no listener";
+    make_branch(r, branch);
+    flow_write_via(flow_of_source(&r->source), str_of(branch), token);
+
+    text_clear(out);
+    text_addf(out, "%.*s %.*s SIP/2.0\r\n", STR_FMT(m->method), STR_FMT(ruri.len > 0 ? ruri : m->ruri));
+    text_addf(out, "Via: SIP/2.0/%s %s;branch=%s;sw=%s\r\n", to->kind == TO_UDP ? "UDP" : "TCP",
+              address_text(&sent_by, address), branch, token);
+    via_write(out, m, 0, &r->source);
+    route_record(out, r, to, &sent_by);
+    route_write(out, m, route_own_count(m, &next));
+    text_addf(out, "Max-Forwards: %lu\r\n", hops);
+    copy_rest(out, m, true);
+    return out->failed ? "no memory" : NULL;
+}
+
+const char *relay_request(const struct request *r, const struct destination *to, struct str ruri, struct text *out)
+{
+    const struct sip_header *h = sip_find(&r->sip, SIP_MAX_FORWARDS, NULL);
+    unsigned long hops = MAX_HOPS + 1;
+    const char *why;
+    int32_t code;
+
+    if (h != NULL && !str_number(h->value, 255, &hops))
+        return reply(r, out, 400, STR("Bad Max-Forwards"), STR("")), NULL;
+    if (hops == 0)
+        return reply(r, out, 483, STR("Too Many Hops"), STR("")), NULL;
+    if (is_loop(r))
+        return reply(r, out, 482, STR("Loop Detected"), STR("")), NULL;
+    why = build(r, to, ruri, hops - 1, out);
+    if (why == NULL)
+        why = send_message(to, (struct str){out->data, out->length}, COOKIE_REQUEST, &code);
+    return why;
+}
+
+/* The element below our topmost Via. */
+static bool second_via(const struct sip_message *m, struct sip_via *via)
+{
+    const struct sip_header *h = NULL;
+    struct str rest, value;
+    int seen = 0;
+
+    while ((h = sip_find(m, SIP_VIA, h)) != NULL) {
+        rest = h->value;
+        while (sip_next_value(&rest, &value))
+            if (++seen == 2)
+                return sip_parse_via(value, via);
+    }
+    return false;
+}
+
+/* The way back to who sent the request that our topmost Via stands for. */
+static bool way_back(const struct sip_message *m, struct destination *to)
+{
+    struct flow source;
+    struct sip_via below;
+    bool by_via, proven = own_via(&m->via, &source);
+
+    /* RFC 3261 18.1.2: a response whose topmost Via is not ours is not for us. Without the proof (we were started
+     * again since) the Via below is all there is. */
+    if ((!proven && !listeners_own(m->via.host, m->via.port)) || !second_via(m, &below))
+        return false;
+    by_via = via_destination(&below, to);
+    if (proven && source.kind == 't') {
+        to->kind = TO_CONN; /* the address stays for when the connection is gone */
+        to->conn_id = source.id;
+        return true;
+    }
+    if (proven && source.kind == 'u' && by_via && to->kind == TO_UDP)
+        to->udp_listener = (int)source.id; /* a NAT knows the client by the socket it sent to */
+    return by_via;
+}
+
+void relay_response(const struct sip_message *m, struct text *out)
+{
+    struct destination to;
+    const char *why;
+
+    if (!way_back(m, &to)) {
+        log_debug("response %d dropped: its topmost Via is not ours, or the only one", m->status);
+        return;
+    }
+    text_clear(out);
+    text_add_unfolded(out, m->start_line);
+    text_add(out, STR("\r\n"));
+    via_write(out, m, 1, NULL);
+    copy_rest(out, m, false);
+    why = out->failed ? "no memory" : reply_send(&to, (struct str){out->data, out->length});
+    if (why != NULL)
+        log_info("response %d not relayed: %s", m->status, why);
+}
+
+void relay_failed(struct str message, const char *reason, struct sip_message *scratch, struct text *out)
+{
+    struct destination to;
+    struct text warning = {0};
+    const char *why;
+
+    if (!sip_parse(scratch, message, &why) || !scratch->is_request || str_equal(scratch->method, STR("ACK")) ||
+        !way_back(scratch, &to))
+        return;
+    text_addf(&warning, "Warning: 399 sipd \"%s\"\r\n", reason);
+    reply_build(out, scratch, 1, NULL, 503, STR("Service Unavailable"), (struct str){warning.data, warning.length});
+    why = out->failed ? "no memory" : reply_send(&to, (struct str){out->data, out->length});
+    if (why != NULL)
+        log_info("503 not sent: %s", why);
+    text_free(&warning);
+}

@@ -1,0 +1,1122 @@
+/*
+ * sipwire.h - TCP transport for SIP servers.
+ *
+ * Generated from src/ffi/ by `make header`: change it there.
+ */
+#ifndef SIPWIRE_H
+#define SIPWIRE_H
+
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define SIPWIRE_VERSION_MAJOR 0
+#define SIPWIRE_VERSION_MINOR 1
+#define SIPWIRE_VERSION_PATCH 0
+#define SIPWIRE_VERSION_STRING "0.1.0"
+/** One number that grows with each version; sipwire_version_number() gives that of the library that runs. */
+#define SIPWIRE_VERSION_NUMBER \
+  ((SIPWIRE_VERSION_MAJOR << 16) | (SIPWIRE_VERSION_MINOR << 8) | SIPWIRE_VERSION_PATCH)
+/** For #if: the header is of this version or a later one. */
+#define SIPWIRE_AT_LEAST(major, minor, patch) \
+  (SIPWIRE_VERSION_NUMBER >= (((major) << 16) | ((minor) << 8) | (patch)))
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SIPWIRE_OK 0
+
+/**
+ * Sipwire_send: the kernel took the whole message.
+ */
+#define SIPWIRE_SENT 1
+
+/**
+ * Sipwire_send: accepted; written later, or reported by on_send_failed.
+ */
+#define SIPWIRE_QUEUED 2
+
+#define SIPWIRE_E_ARGUMENT -2001
+
+/**
+ * Unknown key or value; sipwire_config_error() has the line.
+ */
+#define SIPWIRE_E_SETTING -2002
+
+/**
+ * Struct_size or layout not understood.
+ */
+#define SIPWIRE_E_VERSION -2003
+
+/**
+ * Not allowed inside a callback.
+ */
+#define SIPWIRE_E_REENTRANT -2004
+
+/**
+ * Wrong role, process or phase.
+ */
+#define SIPWIRE_E_ROLE -2005
+
+/**
+ * This process forked and did not attach.
+ */
+#define SIPWIRE_E_NOT_ATTACHED -2006
+
+/**
+ * This setting cannot be changed while running.
+ */
+#define SIPWIRE_E_NOT_LIVE -2007
+
+#define SIPWIRE_E_NO_CONNECTION -2100
+
+#define SIPWIRE_E_BLACKLISTED -2101
+
+#define SIPWIRE_E_CONN_QUEUE_FULL -2102
+
+#define SIPWIRE_E_TOTAL_QUEUE_FULL -2103
+
+#define SIPWIRE_E_TOO_LARGE -2104
+
+#define SIPWIRE_E_SHUTTING_DOWN -2105
+
+/**
+ * Setting "participants" exhausted.
+ */
+#define SIPWIRE_E_NO_PARTICIPANT -2200
+
+#define SIPWIRE_E_NO_MEMORY -2201
+
+/**
+ * Address in use, no permission ...; sipwire_config_error() has the line.
+ */
+#define SIPWIRE_E_LISTEN -2202
+
+/**
+ * A system call failed; errno is set.
+ */
+#define SIPWIRE_E_SYSTEM -2300
+
+#define SIPWIRE_E_PANIC -2400
+
+#define SIPWIRE_E_SUPERVISOR_GONE -2901
+
+#define SIPWIRE_REASON_NONE 0
+
+/**
+ * The host asked (sipwire_conn_close, on_message < 0).
+ */
+#define SIPWIRE_REASON_HOST 1
+
+/**
+ * FIN.
+ */
+#define SIPWIRE_REASON_PEER_CLOSED 2
+
+/**
+ * RST.
+ */
+#define SIPWIRE_REASON_PEER_RESET 3
+
+#define SIPWIRE_REASON_LIFETIME 4
+
+#define SIPWIRE_REASON_SEND_TIMEOUT 5
+
+#define SIPWIRE_REASON_CONNECT_TIMEOUT 6
+
+/**
+ * Refused, unreachable ...: see errno.
+ */
+#define SIPWIRE_REASON_CONNECT_FAILED 7
+
+#define SIPWIRE_REASON_CONN_QUEUE_FULL 8
+
+#define SIPWIRE_REASON_TOTAL_QUEUE_FULL 9
+
+#define SIPWIRE_REASON_CLOSE_AFTER_SEND 10
+
+#define SIPWIRE_REASON_NOT_SIP 11
+
+/**
+ * Content-Length missing, negative, not a number, conflicting.
+ */
+#define SIPWIRE_REASON_BAD_LENGTH 12
+
+#define SIPWIRE_REASON_TOO_LARGE 13
+
+#define SIPWIRE_REASON_EOF_IN_MESSAGE 14
+
+#define SIPWIRE_REASON_MESSAGE_TIMEOUT 15
+
+#define SIPWIRE_REASON_FIRST_MESSAGE_TIMEOUT 16
+
+#define SIPWIRE_REASON_HALF_CLOSE_TIMEOUT 17
+
+#define SIPWIRE_REASON_WORKER_DIED 18
+
+#define SIPWIRE_REASON_SENDER_DIED 19
+
+#define SIPWIRE_REASON_SUPERVISOR_GONE 20
+
+/**
+ * Drain or stop.
+ */
+#define SIPWIRE_REASON_SHUTDOWN 21
+
+/**
+ * See errno.
+ */
+#define SIPWIRE_REASON_IO_ERROR 22
+
+#define SIPWIRE_REASON_BLACKLISTED 23
+
+/**
+ * No slot, no fd, no block: see errno.
+ */
+#define SIPWIRE_REASON_RESOURCE 24
+
+/**
+ * The segment was scribbled on.
+ */
+#define SIPWIRE_REASON_CORRUPT 25
+
+/**
+ * Gone before the queued message could be written.
+ */
+#define SIPWIRE_REASON_NO_CONNECTION 26
+
+/**
+ * Never dial: use an open connection or fail.
+ */
+#define SIPWIRE_SEND_NO_CONNECT 1
+
+/**
+ * Close gracefully when this message is written.
+ */
+#define SIPWIRE_SEND_CLOSE_AFTER 2
+
+/**
+ * Dial a new connection even when one is open.
+ */
+#define SIPWIRE_SEND_FRESH 4
+
+/**
+ * First message of its connection.
+ */
+#define SIPWIRE_MESSAGE_FIRST 1
+
+/**
+ * The worker that was told first died inside the callback.
+ */
+#define SIPWIRE_FAILURE_REPEATED 1
+
+/**
+ * We dialled it.
+ */
+#define SIPWIRE_CONN_OUTBOUND 1
+
+#define SIPWIRE_CONN_CONNECTING 2
+
+/**
+ * Async mode: output is queued.
+ */
+#define SIPWIRE_CONN_ASYNC 4
+
+#define SIPWIRE_CONN_CLOSING 8
+
+/**
+ * The peer has sent FIN.
+ */
+#define SIPWIRE_CONN_HALF_CLOSED 16
+
+/**
+ * With the supervisor.
+ */
+#define SIPWIRE_OWNER_IDLE 0
+
+/**
+ * On its way to a worker.
+ */
+#define SIPWIRE_OWNER_LENT 1
+
+#define SIPWIRE_OWNER_HELD 2
+
+/**
+ * A worker reads it or runs the script for it.
+ */
+#define SIPWIRE_OWNER_READING 3
+
+#define SIPWIRE_OWNER_RETIRING 4
+
+#define SIPWIRE_LOG_ERROR 1
+
+#define SIPWIRE_LOG_WARNING 2
+
+#define SIPWIRE_LOG_NOTICE 3
+
+#define SIPWIRE_LOG_INFO 4
+
+#define SIPWIRE_LOG_DEBUG 5
+
+#define SIPWIRE_ROLE_SUPERVISOR 1
+
+#define SIPWIRE_ROLE_WORKER 2
+
+/**
+ * Size of the array closed_by_reason: room for reasons to come.
+ */
+#define SIPWIRE_REASON_COUNT 32
+
+/**
+ * Settings and listeners of an instance to be made.
+ */
+typedef struct sipwire_config sipwire_config;
+
+/**
+ * An instance: one transport. Made by sipwire_new before any fork, freed by sipwire_free.
+ */
+typedef struct sipwire_instance sipwire_instance;
+
+/**
+ * One supervisor or worker driven by the host's own event loop.
+ */
+typedef struct sipwire_loop sipwire_loop;
+
+/**
+ * An IP address and port. IPv4 in ip[0..3]; an IPv4-mapped IPv6 address is stored as IPv4.
+ */
+typedef struct sipwire_addr {
+  /**
+   * 0 none, 4 or 6.
+   */
+  uint8_t family;
+  uint8_t reserved;
+  /**
+   * Host byte order.
+   */
+  uint16_t port;
+  /**
+   * IPv6 link-local: the interface's index.
+   */
+  uint32_t scope_id;
+  uint8_t ip[16];
+} sipwire_addr;
+
+/**
+ * A complete SIP message, lent to on_message for the time of the callback.
+ */
+typedef struct sipwire_message {
+  uint32_t struct_size;
+  uint32_t conn_id;
+  /**
+   * Writable; data[length] is 0. The library reads nothing of it after the callback.
+   */
+  char *data;
+  /**
+   * Bytes: header_length + body_length.
+   */
+  size_t length;
+  /**
+   * Start line to the empty line, included.
+   */
+  size_t header_length;
+  size_t body_length;
+  struct sipwire_addr remote;
+  struct sipwire_addr local;
+  /**
+   * Index of the listener, -1: a connection we dialled.
+   */
+  int32_t listener;
+  /**
+   * The worker that runs this callback.
+   */
+  int32_t worker;
+  /**
+   * CLOCK_MONOTONIC, milliseconds.
+   */
+  uint64_t time_ms;
+  /**
+   * What sipwire_conn_set_user stored.
+   */
+  uint64_t conn_user;
+  /**
+   * SIPWIRE_MESSAGE_... bits.
+   */
+  uint32_t flags;
+  uint32_t reserved;
+} sipwire_message;
+
+/**
+ * A message that was accepted (SIPWIRE_QUEUED) and will not be written whole.
+ */
+typedef struct sipwire_failure {
+  uint32_t struct_size;
+  /**
+   * 0: it never had a connection.
+   */
+  uint32_t conn_id;
+  /**
+   * As given to sipwire_send.
+   */
+  uint64_t cookie;
+  /**
+   * SIPWIRE_REASON_...
+   */
+  int32_t reason;
+  /**
+   * errno, 0 when there is none.
+   */
+  int32_t error;
+  struct sipwire_addr remote;
+  /**
+   * The whole message as given to sipwire_send, writable, data[length] is 0. Lent for the
+   * callback.
+   */
+  char *data;
+  size_t length;
+  /**
+   * Bytes the kernel had taken.
+   */
+  size_t written;
+  int32_t worker;
+  /**
+   * SIPWIRE_FAILURE_... bits.
+   */
+  uint32_t flags;
+} sipwire_failure;
+
+/**
+ * A snapshot of one connection.
+ */
+typedef struct sipwire_conn_info {
+  /**
+   * In: sizeof(sipwire_conn_info).
+   */
+  uint32_t struct_size;
+  uint32_t conn_id;
+  struct sipwire_addr remote;
+  struct sipwire_addr local;
+  /**
+   * SIPWIRE_CONN_... bits.
+   */
+  uint32_t flags;
+  /**
+   * SIPWIRE_OWNER_...
+   */
+  int32_t owner;
+  /**
+   * When lent, held or reading; else -1.
+   */
+  int32_t worker;
+  /**
+   * -1: dialled.
+   */
+  int32_t listener;
+  uint64_t age_ms;
+  uint64_t idle_ms;
+  uint64_t lifetime_ms;
+  /**
+   * Our queue only, not the kernel's buffer.
+   */
+  uint64_t queued_bytes;
+  /**
+   * Received bytes of a message that is not complete.
+   */
+  uint64_t partial_bytes;
+  uint64_t bytes_in;
+  uint64_t bytes_out;
+  uint64_t messages_in;
+  uint64_t messages_out;
+  uint64_t conn_user;
+  /**
+   * Requests delivered (not ACK) minus final answers sent.
+   */
+  int32_t pending_answers;
+  /**
+   * SIPWIRE_REASON_..., when closing.
+   */
+  int32_t close_reason;
+  int32_t close_error;
+  uint32_t reserved;
+} sipwire_conn_info;
+
+/**
+ * One log line.
+ */
+typedef struct sipwire_log_record {
+  uint32_t struct_size;
+  /**
+   * SIPWIRE_LOG_...
+   */
+  int32_t level;
+  /**
+   * 0: of no connection.
+   */
+  uint32_t conn_id;
+  /**
+   * Records of this kind left out since the last one.
+   */
+  uint32_t suppressed;
+  /**
+   * CLOCK_REALTIME, milliseconds.
+   */
+  uint64_t time_ms;
+  /**
+   * No newline, NUL-terminated; lent for the callback.
+   */
+  const char *text;
+  size_t length;
+} sipwire_log_record;
+
+/**
+ * The host's callbacks. They run in workers only (on_log also in sipwire_log_drain); members that
+ * are 0 are not called. Copied by sipwire_new. No lock is held during a callback, and every
+ * function may be called inside one unless its comment says otherwise. A callback must return: no
+ * longjmp, no C++ exception.
+ */
+typedef struct sipwire_callbacks {
+  /**
+   * sizeof(sipwire_callbacks).
+   */
+  uint32_t struct_size;
+  uint32_t reserved;
+  /**
+   * A complete message. Return 0 to go on; < 0: close this connection (reason HOST) once its
+   * queued output is written; messages behind this one are not delivered.
+   */
+  int32_t (*on_message)(void *user, struct sipwire_instance *instance, struct sipwire_message *message);
+  /**
+   * An accepted message was not written whole: exactly once for each (twice only when a
+   * worker dies inside this callback, then with SIPWIRE_FAILURE_REPEATED). May run beside
+   * on_message, in any worker.
+   */
+  void (*on_send_failed)(void *user, struct sipwire_instance *instance, struct sipwire_failure *failure);
+  /**
+   * A connection was accepted, or one we dialled is connected. Before its first on_message.
+   */
+  void (*on_open)(void *user, struct sipwire_instance *instance, const struct sipwire_conn_info *info);
+  /**
+   * A connection ended; the last call for its id, exactly one. info.close_reason, close_error.
+   */
+  void (*on_close)(void *user, struct sipwire_instance *instance, const struct sipwire_conn_info *info);
+  /**
+   * A connection on which a send was refused for want of room has an empty queue again.
+   */
+  void (*on_writable)(void *user, struct sipwire_instance *instance, const struct sipwire_conn_info *info);
+  /**
+   * A log line of the library. The library itself prints nothing.
+   */
+  void (*on_log)(void *user, const struct sipwire_log_record *record);
+  /**
+   * In the worker, before its first other callback.
+   */
+  void (*on_worker_start)(void *user, struct sipwire_instance *instance, int32_t worker);
+  /**
+   * In the worker, after its last other callback.
+   */
+  void (*on_worker_stop)(void *user, struct sipwire_instance *instance, int32_t worker);
+} sipwire_callbacks;
+
+/**
+ * Where a message is to go: a connection id and/or a remote address. With both, the connection is
+ * used while it still has that address, else the address.
+ */
+typedef struct sipwire_target {
+  /**
+   * sizeof(sipwire_target).
+   */
+  uint32_t struct_size;
+  /**
+   * SIPWIRE_SEND_... bits.
+   */
+  uint32_t flags;
+  /**
+   * 0: by address only.
+   */
+  uint32_t conn_id;
+  uint32_t reserved;
+  /**
+   * family 0: by id only.
+   */
+  struct sipwire_addr remote;
+  /**
+   * family 0: any local address; port 0: any port of it.
+   */
+  struct sipwire_addr local;
+} sipwire_target;
+
+/**
+ * A piece of a message to send; the same layout as struct iovec.
+ */
+typedef struct sipwire_iov {
+  const void *base;
+  /**
+   * Bytes.
+   */
+  size_t length;
+} sipwire_iov;
+
+/**
+ * A destination that is not dialled for a while.
+ */
+typedef struct sipwire_blacklist_entry {
+  /**
+   * In: sizeof(sipwire_blacklist_entry).
+   */
+  uint32_t struct_size;
+  /**
+   * SIPWIRE_REASON_... for which it was added; SIPWIRE_REASON_HOST by sipwire_blacklist_add.
+   */
+  int32_t reason;
+  struct sipwire_addr addr;
+  uint64_t remaining_ms;
+} sipwire_blacklist_entry;
+
+/**
+ * Statistics: what is now, then totals since sipwire_new.
+ */
+typedef struct sipwire_stats {
+  /**
+   * In: sizeof(sipwire_stats).
+   */
+  uint32_t struct_size;
+  uint32_t reserved;
+  uint64_t connections;
+  uint64_t connections_idle;
+  uint64_t queued_bytes;
+  uint64_t partial_bytes;
+  uint64_t blocks_used;
+  uint64_t blocks_total;
+  uint64_t slots_used;
+  uint64_t slots_total;
+  uint64_t participants;
+  uint64_t workers;
+  uint64_t blacklist_entries;
+  uint64_t supervisor_pid;
+  /**
+   * 1 while accept is paused for want of fds.
+   */
+  uint64_t accept_paused;
+  /**
+   * 1 after something impossible was met in the segment.
+   */
+  uint64_t degraded;
+  uint64_t accepted;
+  uint64_t dialled;
+  uint64_t connected;
+  uint64_t connect_failed;
+  uint64_t closed;
+  uint64_t refused_max_connections;
+  uint64_t accept_pauses;
+  uint64_t handoffs;
+  uint64_t givebacks;
+  uint64_t relends;
+  uint64_t nofd_returns;
+  uint64_t fds_passed;
+  uint64_t messages_in;
+  uint64_t bytes_in;
+  uint64_t messages_out;
+  uint64_t bytes_out;
+  uint64_t pings;
+  uint64_t error_answers;
+  uint64_t sends_direct;
+  uint64_t sends_queued;
+  uint64_t sends_refused;
+  uint64_t async_started;
+  uint64_t async_ended;
+  uint64_t failures_reported;
+  uint64_t failures_repeated;
+  /**
+   * Accepted messages neither written nor reported: stays 0.
+   */
+  uint64_t messages_lost_report;
+  uint64_t blacklist_added;
+  uint64_t blacklist_refused;
+  uint64_t participants_died;
+  uint64_t log_dropped;
+  uint64_t callbacks_running;
+  uint64_t closed_by_reason[SIPWIRE_REASON_COUNT];
+} sipwire_stats;
+
+/**
+ * One worker.
+ */
+typedef struct sipwire_worker_stats {
+  /**
+   * In: sizeof(sipwire_worker_stats).
+   */
+  uint32_t struct_size;
+  int32_t worker;
+  /**
+   * 1: attached.
+   */
+  uint32_t running;
+  /**
+   * 1: in one callback for longer than worker_stall.
+   */
+  uint32_t stalled;
+  uint64_t pid;
+  /**
+   * Connections it holds now.
+   */
+  uint64_t held;
+  /**
+   * Connections handed to it, ever.
+   */
+  uint64_t lends;
+  uint64_t messages;
+  /**
+   * Milliseconds it has been in the current callback, 0: in none.
+   */
+  uint64_t busy_ms;
+} sipwire_worker_stats;
+
+/**
+ * The version of the library that runs: major << 16 | minor << 8 | patch. Compare with
+ * SIPWIRE_VERSION_NUMBER. Async-signal-safe.
+ */
+uint32_t sipwire_version_number(void);
+
+/**
+ * The same as text, "0.1.0". Static.
+ */
+const char *sipwire_version_string(void);
+
+/**
+ * What a result code means. Static text, never NULL. Async-signal-safe.
+ */
+const char *sipwire_strerror(int32_t code);
+
+/**
+ * What a SIPWIRE_REASON_ number means. Static text, never NULL. Async-signal-safe.
+ */
+const char *sipwire_reason_text(int32_t reason);
+
+/**
+ * Reads "127.0.0.1:5060" or "[::1]:5060", with or without "tcp:" or "udp:" in front. No name is
+ * looked up. Returns SIPWIRE_OK, or SIPWIRE_E_ARGUMENT with *out untouched.
+ *
+ * # Safety
+ * `text` is NUL-terminated, `out` points to a sipwire_addr.
+ */
+int32_t sipwire_addr_parse(const char *text, struct sipwire_addr *out);
+
+/**
+ * Writes the address as text, cut off to `size` bytes, NUL-terminated. Returns its whole length
+ * without the NUL (the rule of snprintf).
+ *
+ * # Safety
+ * `addr` points to a sipwire_addr; `buffer` has room for `size` bytes or is NULL.
+ */
+size_t sipwire_addr_format(const struct sipwire_addr *addr, char *buffer, size_t size);
+
+/**
+ * A configuration with every default. Free it with sipwire_config_free; sipwire_new does not
+ * take it over. NULL: out of memory.
+ */
+struct sipwire_config *sipwire_config_new(void);
+
+/**
+ * NULL is allowed.
+ *
+ * # Safety
+ * `config` came from sipwire_config_new and is not used afterwards.
+ */
+void sipwire_config_free(struct sipwire_config *config);
+
+/**
+ * Sets one setting by text: "send_timeout", "10s". A "tcp_" prefix on the key is accepted, so
+ * that a host maps its own parameters one to one. SIPWIRE_OK, SIPWIRE_E_ARGUMENT, or
+ * SIPWIRE_E_SETTING: sipwire_config_error has the line that names key, value and the nearest
+ * valid one.
+ *
+ * # Safety
+ * `config` lives; `key` and `value` are NUL-terminated.
+ */
+int32_t sipwire_config_set(struct sipwire_config *config, const char *key, const char *value);
+
+/**
+ * Sets one setting by number: milliseconds, bytes, a count, or 0/1. Codes as for
+ * sipwire_config_set.
+ *
+ * # Safety
+ * `config` lives; `key` is NUL-terminated.
+ */
+int32_t sipwire_config_set_number(struct sipwire_config *config, const char *key, int64_t value);
+
+/**
+ * Writes a setting's value as text, by the rule of snprintf. Returns its length, or
+ * SIPWIRE_E_ARGUMENT, SIPWIRE_E_SETTING.
+ *
+ * # Safety
+ * `config` lives; `key` is NUL-terminated; `buffer` has room for `size` bytes or is NULL.
+ */
+int64_t sipwire_config_get(const struct sipwire_config *config, const char *key, char *buffer, size_t size);
+
+/**
+ * Adds a listener: "tcp:127.0.0.1:5060", "tcp:[::]:5060"; port 0 takes any free one (see
+ * sipwire_listener_addr). It is bound by sipwire_new. SIPWIRE_OK, SIPWIRE_E_ARGUMENT,
+ * SIPWIRE_E_SETTING (see sipwire_config_error).
+ *
+ * # Safety
+ * `config` lives; `address` is NUL-terminated.
+ */
+int32_t sipwire_config_listen(struct sipwire_config *config, const char *address);
+
+/**
+ * One line about what the last failed call with this configuration met (sipwire_new included), ""
+ * when it did not fail. Lives until the next call with it.
+ *
+ * # Safety
+ * `config` lives or is NULL.
+ */
+const char *sipwire_config_error(const struct sipwire_config *config);
+
+/**
+ * Makes an instance: maps its shared memory, binds its listeners, starts nothing. Call it before any
+ * fork; children inherit it. `config` stays the caller's. `user` is handed to each callback.
+ * SIPWIRE_OK, SIPWIRE_E_ARGUMENT, SIPWIRE_E_VERSION, SIPWIRE_E_SETTING, SIPWIRE_E_LISTEN,
+ * SIPWIRE_E_NO_MEMORY or SIPWIRE_E_SYSTEM (errno is set); sipwire_config_error has the line. On
+ * failure *out is untouched.
+ *
+ * # Safety
+ * `config` lives; `callbacks` points to a table of its struct_size; `out` to a pointer.
+ */
+int32_t sipwire_new(struct sipwire_config *config,
+                    const struct sipwire_callbacks *callbacks,
+                    void *user,
+                    struct sipwire_instance **out);
+
+/**
+ * Frees an instance in this process; other processes keep theirs. After sipwire_stop; not in a
+ * callback. NULL is allowed.
+ *
+ * # Safety
+ * `instance` came from sipwire_new and is not used afterwards, by no thread.
+ */
+void sipwire_free(struct sipwire_instance *instance);
+
+/**
+ * How many listeners there are.
+ *
+ * # Safety
+ * `instance` lives or is NULL.
+ */
+int32_t sipwire_listener_count(const struct sipwire_instance *instance);
+
+/**
+ * The address listener `index` is bound to, with its real port. SIPWIRE_OK or
+ * SIPWIRE_E_ARGUMENT.
+ *
+ * # Safety
+ * `instance` lives; `out` points to a sipwire_addr.
+ */
+int32_t sipwire_listener_addr(const struct sipwire_instance *instance,
+                              int32_t index,
+                              struct sipwire_addr *out);
+
+/**
+ * Threads: runs supervisor and workers as threads of this process and returns. Signals are blocked
+ * in them. SIPWIRE_OK, SIPWIRE_E_ROLE (already started, attached or stopped), SIPWIRE_E_SYSTEM.
+ *
+ * # Safety
+ * `instance` lives until sipwire_free.
+ */
+int32_t sipwire_start(struct sipwire_instance *instance);
+
+/**
+ * Processes: this process is the supervisor until sipwire_stop; call it in a child of its own.
+ * Returns SIPWIRE_OK after a stop, SIPWIRE_E_ROLE (another supervisor lives, or this process is
+ * already attached), SIPWIRE_E_SYSTEM. A new supervisor after one that died closes and reports
+ * the old one's connections.
+ *
+ * # Safety
+ * `instance` lives.
+ */
+int32_t sipwire_run_supervisor(struct sipwire_instance *instance);
+
+/**
+ * Processes: this process is worker `worker` (0 .. workers-1) until sipwire_stop. SIPWIRE_OK after a
+ * stop; SIPWIRE_E_SUPERVISOR_GONE when the supervisor's process ended: call it again when there is
+ * a new one; SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE (that worker lives, or this process is already
+ * attached); SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_SYSTEM. After a worker died its place is free as
+ * soon as the supervisor has taken back what it held; this call waits for that.
+ *
+ * # Safety
+ * `instance` lives.
+ */
+int32_t sipwire_run_worker(struct sipwire_instance *instance, int32_t worker);
+
+/**
+ * Processes: this process will send (a UDP receiver, a timer). Its other threads become
+ * participants by themselves when they send. SIPWIRE_OK (also when it was attached),
+ * SIPWIRE_E_NO_PARTICIPANT, SIPWIRE_E_SYSTEM. After a fork the child attaches for itself.
+ *
+ * # Safety
+ * `instance` lives.
+ */
+int32_t sipwire_attach(struct sipwire_instance *instance);
+
+/**
+ * The end of sipwire_attach, for the calling thread and process. SIPWIRE_OK or
+ * SIPWIRE_E_NOT_ATTACHED.
+ *
+ * # Safety
+ * `instance` lives.
+ */
+int32_t sipwire_detach(struct sipwire_instance *instance);
+
+/**
+ * The parent's word, after waitpid, that a process ended. The supervisor sees the death of an attached
+ * process by itself where the kernel has pidfds (5.3); the supervisor's own death is learned by this, or
+ * by its workers. SIPWIRE_OK, SIPWIRE_E_SYSTEM.
+ *
+ * # Safety
+ * `instance` lives.
+ */
+int32_t sipwire_process_died(struct sipwire_instance *instance, int32_t pid);
+
+/**
+ * No new connections; each one ends as soon as what was asked on it is answered and written, all that
+ * are left `deadline_ms` milliseconds from now. Returns at once; watch sipwire_stats.connections,
+ * then call sipwire_stop. SIPWIRE_OK, SIPWIRE_E_ARGUMENT. Allowed in callbacks.
+ *
+ * # Safety
+ * `instance` lives.
+ */
+int32_t sipwire_drain(struct sipwire_instance *instance, int64_t deadline_ms);
+
+/**
+ * Asks every participant to end: connections are closed and reported (reason SHUTDOWN), workers
+ * return. In the process of sipwire_start it waits for the threads; elsewhere it returns at once and
+ * is async-signal-safe. SIPWIRE_OK, or SIPWIRE_E_REENTRANT in a callback.
+ *
+ * # Safety
+ * `instance` lives.
+ */
+int32_t sipwire_stop(struct sipwire_instance *instance);
+
+/**
+ * A supervisor (SIPWIRE_ROLE_SUPERVISOR) or worker (SIPWIRE_ROLE_WORKER, index `worker`) for the
+ * host's own event loop, to be used by the calling thread only. SIPWIRE_OK, SIPWIRE_E_ARGUMENT,
+ * SIPWIRE_E_ROLE, SIPWIRE_E_NO_PARTICIPANT, SIPWIRE_E_SYSTEM.
+ *
+ * # Safety
+ * `instance` lives longer than the loop; `out` points to a pointer.
+ */
+int32_t sipwire_loop_new(struct sipwire_instance *instance,
+                         int32_t role,
+                         int32_t worker,
+                         struct sipwire_loop **out);
+
+/**
+ * The descriptor to poll for readability; when it is readable call sipwire_loop_step.
+ *
+ * # Safety
+ * `loop_` lives.
+ */
+int32_t sipwire_loop_fd(const struct sipwire_loop *loop_);
+
+/**
+ * Milliseconds after which sipwire_loop_step is to be called at the latest; -1: not by time.
+ *
+ * # Safety
+ * `loop_` lives.
+ */
+int64_t sipwire_loop_timeout_ms(const struct sipwire_loop *loop_);
+
+/**
+ * One bounded turn; never blocks. Callbacks run inside. SIPWIRE_OK; 1: more is ready, call again;
+ * SIPWIRE_E_SHUTTING_DOWN or SIPWIRE_E_SUPERVISOR_GONE: free the loop; SIPWIRE_E_REENTRANT inside a
+ * callback.
+ *
+ * # Safety
+ * `loop_` lives and is used by this thread only.
+ */
+int32_t sipwire_loop_step(struct sipwire_loop *loop_);
+
+/**
+ * Ends the role in this process. Not in a callback. NULL is allowed.
+ *
+ * # Safety
+ * `loop_` came from sipwire_loop_new and is not used afterwards.
+ */
+void sipwire_loop_free(struct sipwire_loop *loop_);
+
+/**
+ * Sends one message; never blocks. Written directly when nothing is queued on the connection, else
+ * queued and written by the supervisor. Any participant, any callback.
+ *
+ * `target`: connection id and/or remote address; without a connection to the address one is dialled.
+ * `iov`, `iov_count`: the message in at most 1024 pieces; copied. `cookie`: comes back in on_send_failed.
+ *
+ * SIPWIRE_SENT: the kernel took all of it. SIPWIRE_QUEUED: it is written later, or reported once by
+ * on_send_failed. Any error: it was not accepted and will not be reported:
+ * SIPWIRE_E_ARGUMENT, SIPWIRE_E_VERSION, SIPWIRE_E_NOT_ATTACHED, SIPWIRE_E_NO_PARTICIPANT,
+ * SIPWIRE_E_NO_CONNECTION, SIPWIRE_E_BLACKLISTED, SIPWIRE_E_CONN_QUEUE_FULL,
+ * SIPWIRE_E_TOTAL_QUEUE_FULL, SIPWIRE_E_TOO_LARGE, SIPWIRE_E_SHUTTING_DOWN,
+ * SIPWIRE_E_SUPERVISOR_GONE.
+ *
+ * # Safety
+ * `instance` lives; `target` points to a structure of its struct_size; `iov` to `iov_count` pieces.
+ */
+int32_t sipwire_send(struct sipwire_instance *instance,
+                     const struct sipwire_target *target,
+                     const struct sipwire_iov *iov,
+                     size_t iov_count,
+                     uint64_t cookie);
+
+/**
+ * A snapshot of a connection. SIPWIRE_OK, SIPWIRE_E_ARGUMENT, SIPWIRE_E_VERSION,
+ * SIPWIRE_E_NO_CONNECTION.
+ *
+ * # Safety
+ * `instance` lives; `out` points to a structure whose struct_size is set.
+ */
+int32_t sipwire_conn_info_get(struct sipwire_instance *instance,
+                              uint32_t conn_id,
+                              struct sipwire_conn_info *out);
+
+/**
+ * The id of an open connection to `remote` (and from `local`, unless that is NULL or none).
+ * SIPWIRE_OK, SIPWIRE_E_ARGUMENT, SIPWIRE_E_NO_CONNECTION.
+ *
+ * # Safety
+ * The pointers are valid; `local` may be NULL.
+ */
+int32_t sipwire_conn_find(struct sipwire_instance *instance,
+                          const struct sipwire_addr *remote,
+                          const struct sipwire_addr *local,
+                          uint32_t *out_id);
+
+/**
+ * A page of connections. `cursor`: 0 to begin; 0 again after the last page. `out[0].struct_size` is set
+ * by the caller and is the distance of the elements. Returns how many were written;
+ * SIPWIRE_E_ARGUMENT, SIPWIRE_E_VERSION. A connection that is there all the time is listed exactly
+ * once.
+ *
+ * # Safety
+ * `out` has room for `capacity` structures of out[0].struct_size bytes.
+ */
+int32_t sipwire_conn_list(struct sipwire_instance *instance,
+                          uint32_t *cursor,
+                          struct sipwire_conn_info *out,
+                          size_t capacity);
+
+/**
+ * Ends a connection (reason HOST) when its queued output is written; on_close follows.
+ * SIPWIRE_OK, SIPWIRE_E_NO_CONNECTION.
+ *
+ * # Safety
+ * `instance` lives.
+ */
+int32_t sipwire_conn_close(struct sipwire_instance *instance, uint32_t conn_id);
+
+/**
+ * Keeps a number (or pointer) of the host's with the connection; 0 at first. Atomic.
+ * SIPWIRE_OK, SIPWIRE_E_NO_CONNECTION.
+ *
+ * # Safety
+ * `instance` lives.
+ */
+int32_t sipwire_conn_set_user(struct sipwire_instance *instance, uint32_t conn_id, uint64_t user);
+
+/**
+ * This connection's own lifetime in milliseconds, counted from its last activity; 0: the setting's.
+ * SIPWIRE_OK, SIPWIRE_E_ARGUMENT, SIPWIRE_E_NO_CONNECTION.
+ *
+ * # Safety
+ * `instance` lives.
+ */
+int32_t sipwire_conn_set_lifetime(struct sipwire_instance *instance, uint32_t conn_id, int64_t lifetime_ms);
+
+/**
+ * 1: listed now, 0: not. SIPWIRE_E_ARGUMENT.
+ *
+ * # Safety
+ * The pointers are valid.
+ */
+int32_t sipwire_blacklist_check(struct sipwire_instance *instance, const struct sipwire_addr *addr);
+
+/**
+ * Lists an address for `ttl_ms` milliseconds; < 0: for the setting blacklist_ttl. SIPWIRE_OK,
+ * SIPWIRE_E_ARGUMENT, SIPWIRE_E_NOT_ATTACHED, SIPWIRE_E_NO_MEMORY (no place, try again).
+ *
+ * # Safety
+ * The pointers are valid.
+ */
+int32_t sipwire_blacklist_add(struct sipwire_instance *instance,
+                              const struct sipwire_addr *addr,
+                              int64_t ttl_ms);
+
+/**
+ * 1: removed, 0: was not listed. SIPWIRE_E_ARGUMENT, SIPWIRE_E_NOT_ATTACHED.
+ *
+ * # Safety
+ * The pointers are valid.
+ */
+int32_t sipwire_blacklist_remove(struct sipwire_instance *instance, const struct sipwire_addr *addr);
+
+/**
+ * A page of listed addresses; cursor and out as for sipwire_conn_list.
+ *
+ * # Safety
+ * `out` has room for `capacity` structures of out[0].struct_size bytes.
+ */
+int32_t sipwire_blacklist_list(struct sipwire_instance *instance,
+                               uint32_t *cursor,
+                               struct sipwire_blacklist_entry *out,
+                               size_t capacity);
+
+/**
+ * A snapshot of the statistics. Any process that has the instance; allowed in callbacks.
+ * SIPWIRE_OK, SIPWIRE_E_ARGUMENT, SIPWIRE_E_VERSION.
+ *
+ * # Safety
+ * `instance` lives; `out` points to a structure whose struct_size is set.
+ */
+int32_t sipwire_stats_get(struct sipwire_instance *instance, struct sipwire_stats *out);
+
+/**
+ * One worker's statistics. As sipwire_stats_get; SIPWIRE_E_ARGUMENT also for a worker there is not.
+ *
+ * # Safety
+ * As for sipwire_stats_get.
+ */
+int32_t sipwire_worker_stats_get(struct sipwire_instance *instance,
+                                 int32_t worker,
+                                 struct sipwire_worker_stats *out);
+
+/**
+ * Changes a setting while running, for all participants. SIPWIRE_OK, SIPWIRE_E_ARGUMENT,
+ * SIPWIRE_E_SETTING, SIPWIRE_E_NOT_LIVE. Allowed in callbacks.
+ *
+ * # Safety
+ * `instance` lives; `key` and `value` are NUL-terminated.
+ */
+int32_t sipwire_set(struct sipwire_instance *instance, const char *key, const char *value);
+
+/**
+ * Writes a setting's present value as text, by the rule of snprintf. Returns its length,
+ * SIPWIRE_E_ARGUMENT or SIPWIRE_E_SETTING.
+ *
+ * # Safety
+ * `instance` lives; `key` is NUL-terminated; `buffer` has room for `size` bytes or is NULL.
+ */
+int64_t sipwire_get(struct sipwire_instance *instance, const char *key, char *buffer, size_t size);
+
+/**
+ * Calls on_log here, in the calling thread, for log records that wait (workers do this by
+ * themselves). Returns how many. SIPWIRE_E_NOT_ATTACHED, SIPWIRE_E_REENTRANT in a callback.
+ *
+ * # Safety
+ * `instance` lives.
+ */
+int32_t sipwire_log_drain(struct sipwire_instance *instance);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* SIPWIRE_H */

@@ -1,0 +1,141 @@
+//! Connections: any thread of a process that takes part (else SIPWIRE_E_NOT_ATTACHED); allowed in
+//! callbacks.
+
+use super::boundary::{code, size_of_out, write};
+use super::host::info_of;
+use super::instance::attached as shared;
+use super::types::*;
+use crate::pure::addr::Addr;
+use crate::pure::error::Error;
+
+/// A snapshot of a connection. SIPWIRE_OK, SIPWIRE_E_ARGUMENT, SIPWIRE_E_VERSION,
+/// SIPWIRE_E_NO_CONNECTION.
+///
+/// # Safety
+/// `instance` lives; `out` points to a structure whose struct_size is set.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sipwire_conn_info_get(
+    instance: *mut sipwire_instance,
+    conn_id: u32,
+    out: *mut sipwire_conn_info,
+) -> i32 {
+    code(|| {
+        // SAFETY: the caller's promise.
+        let (instance, size) = unsafe { (shared(instance)?, size_of_out(out)?) };
+        let info = info_of(&instance.conn_info(conn_id)?);
+        // SAFETY: room for `size` bytes by the caller's promise.
+        unsafe { write(out, size, &info) };
+        Ok(0)
+    })
+}
+
+/// The id of an open connection to `remote` (and from `local`, unless that is NULL or none).
+/// SIPWIRE_OK, SIPWIRE_E_ARGUMENT, SIPWIRE_E_NO_CONNECTION.
+///
+/// # Safety
+/// The pointers are valid; `local` may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sipwire_conn_find(
+    instance: *mut sipwire_instance,
+    remote: *const sipwire_addr,
+    local: *const sipwire_addr,
+    out_id: *mut u32,
+) -> i32 {
+    code(|| {
+        // SAFETY: the caller's promise.
+        let (instance, remote, local, out) = unsafe {
+            (
+                shared(instance)?,
+                super::boundary::reference(remote)?.to_addr(),
+                local.as_ref().map_or(Addr::none(), |local| local.to_addr()),
+                out_id.as_mut().ok_or(Error::Argument)?,
+            )
+        };
+        *out = instance.conn_find(&remote, &local)?;
+        Ok(0)
+    })
+}
+
+/// A page of connections. `cursor`: 0 to begin; 0 again after the last page. `out[0].struct_size` is set
+/// by the caller and is the distance of the elements. Returns how many were written;
+/// SIPWIRE_E_ARGUMENT, SIPWIRE_E_VERSION. A connection that is there all the time is listed exactly
+/// once.
+///
+/// # Safety
+/// `out` has room for `capacity` structures of out[0].struct_size bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sipwire_conn_list(
+    instance: *mut sipwire_instance,
+    cursor: *mut u32,
+    out: *mut sipwire_conn_info,
+    capacity: usize,
+) -> i32 {
+    code(|| {
+        // SAFETY: the caller's promise.
+        let (instance, cursor) =
+            unsafe { (shared(instance)?, cursor.as_mut().ok_or(Error::Argument)?) };
+        if capacity == 0 {
+            return Err(Error::Argument);
+        }
+        // SAFETY: the caller's promise.
+        let size = unsafe { size_of_out(out) }?;
+        let infos = instance.conn_list(cursor, capacity.min(i32::MAX as usize));
+        for (i, info) in infos.iter().enumerate() {
+            // SAFETY: i < capacity elements of `size` bytes.
+            unsafe {
+                let place = out.cast::<u8>().add(i * size).cast::<sipwire_conn_info>();
+                place.cast::<u32>().write_unaligned(size as u32);
+                write(place, size, &info_of(info));
+            }
+        }
+        Ok(infos.len() as i32)
+    })
+}
+
+/// Ends a connection (reason HOST) when its queued output is written; on_close follows.
+/// SIPWIRE_OK, SIPWIRE_E_NO_CONNECTION.
+///
+/// # Safety
+/// `instance` lives.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sipwire_conn_close(instance: *mut sipwire_instance, conn_id: u32) -> i32 {
+    // SAFETY: the caller's promise.
+    code(|| unsafe { shared(instance) }?.conn_close(conn_id).map(|()| 0))
+}
+
+/// Keeps a number (or pointer) of the host's with the connection; 0 at first. Atomic.
+/// SIPWIRE_OK, SIPWIRE_E_NO_CONNECTION.
+///
+/// # Safety
+/// `instance` lives.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sipwire_conn_set_user(
+    instance: *mut sipwire_instance,
+    conn_id: u32,
+    user: u64,
+) -> i32 {
+    code(|| {
+        // SAFETY: the caller's promise.
+        let instance = unsafe { shared(instance) }?;
+        instance.conn_set_user(conn_id, user).map(|()| 0)
+    })
+}
+
+/// This connection's own lifetime in milliseconds, counted from its last activity; 0: the setting's.
+/// SIPWIRE_OK, SIPWIRE_E_ARGUMENT, SIPWIRE_E_NO_CONNECTION.
+///
+/// # Safety
+/// `instance` lives.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sipwire_conn_set_lifetime(
+    instance: *mut sipwire_instance,
+    conn_id: u32,
+    lifetime_ms: i64,
+) -> i32 {
+    code(|| {
+        let lifetime_ms = u64::try_from(lifetime_ms).map_err(|_| Error::Argument)?;
+        // SAFETY: the caller's promise.
+        let instance = unsafe { shared(instance) }?;
+        instance.conn_set_lifetime(conn_id, lifetime_ms).map(|()| 0)
+    })
+}

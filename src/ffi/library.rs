@@ -1,0 +1,85 @@
+//! Version, texts, addresses: no instance needed; any thread, any process, any callback.
+
+use super::boundary::{call, code, copy_text, reference, text};
+use super::types::sipwire_addr;
+use crate::pure::addr::Addr;
+use crate::pure::error::Error;
+use crate::pure::reason::Reason;
+use core::ffi::c_char;
+
+const fn number(text: &str) -> u32 {
+    let bytes = text.as_bytes();
+    let (mut value, mut i) = (0, 0);
+    while i < bytes.len() {
+        #[allow(clippy::indexing_slicing)] // evaluated by the compiler
+        let digit = bytes[i];
+        value = value * 10 + (digit - b'0') as u32;
+        i += 1;
+    }
+    value
+}
+
+/// The version of the library that runs: major << 16 | minor << 8 | patch. Compare with
+/// SIPWIRE_VERSION_NUMBER. Async-signal-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn sipwire_version_number() -> u32 {
+    const VERSION: u32 = number(env!("CARGO_PKG_VERSION_MAJOR")) << 16
+        | number(env!("CARGO_PKG_VERSION_MINOR")) << 8
+        | number(env!("CARGO_PKG_VERSION_PATCH"));
+    VERSION
+}
+
+/// The same as text, "0.1.0". Static.
+#[unsafe(no_mangle)]
+pub extern "C" fn sipwire_version_string() -> *const c_char {
+    concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
+}
+
+/// What a result code means. Static text, never NULL. Async-signal-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn sipwire_strerror(code: i32) -> *const c_char {
+    Error::c_text(code).as_ptr().cast()
+}
+
+/// What a SIPWIRE_REASON_ number means. Static text, never NULL. Async-signal-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn sipwire_reason_text(reason: i32) -> *const c_char {
+    Reason::c_text(reason).as_ptr().cast()
+}
+
+/// Reads "127.0.0.1:5060" or "[::1]:5060", with or without "tcp:" or "udp:" in front. No name is
+/// looked up. Returns SIPWIRE_OK, or SIPWIRE_E_ARGUMENT with *out untouched.
+///
+/// # Safety
+/// `text` is NUL-terminated, `out` points to a sipwire_addr.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sipwire_addr_parse(text: *const c_char, out: *mut sipwire_addr) -> i32 {
+    code(|| {
+        // SAFETY: the caller's promise.
+        let (text, out) = unsafe { (self::text(text)?, out.as_mut().ok_or(Error::Argument)?) };
+        let addr = Addr::parse(text).ok_or(Error::Argument)?;
+        *out = sipwire_addr::from_addr(&addr);
+        Ok(0)
+    })
+}
+
+/// Writes the address as text, cut off to `size` bytes, NUL-terminated. Returns its whole length
+/// without the NUL (the rule of snprintf).
+///
+/// # Safety
+/// `addr` points to a sipwire_addr; `buffer` has room for `size` bytes or is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sipwire_addr_format(
+    addr: *const sipwire_addr,
+    buffer: *mut c_char,
+    size: usize,
+) -> usize {
+    call(0, || {
+        // SAFETY: the caller's promise.
+        let Ok(addr) = (unsafe { reference(addr) }) else {
+            return 0;
+        };
+        // SAFETY: the caller's promise.
+        unsafe { copy_text(&addr.to_addr().to_string(), buffer, size) }
+    })
+}

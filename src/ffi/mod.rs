@@ -1,0 +1,22 @@
+//! Floor 6: the C face. The only `extern "C"` of the crate; checked pointers, a panic boundary,
+//! no logic. The order of these modules is the order of the header.
+#![allow(unsafe_code)] // pointers from C
+
+pub mod types;
+
+pub mod library;
+
+pub mod config;
+
+pub mod instance;
+
+pub mod send;
+
+pub mod conn;
+
+pub mod blacklist;
+
+pub mod stats;
+
+mod boundary;
+mod host;

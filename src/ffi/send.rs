@@ -1,0 +1,95 @@
+//! Sending.
+
+use super::boundary::{code, read};
+use super::instance::shared;
+use super::types::*;
+use crate::pure::error::Error;
+use crate::roles::sender::{self, Sent, Target};
+use crate::runtime::membership;
+
+/// Pieces of one message that are written as they are; more are put together first.
+const MAX_PARTS: usize = 64;
+/// As many as writev takes.
+const MAX_PIECES: usize = 1024;
+
+/// Sends one message; never blocks. Written directly when nothing is queued on the connection, else
+/// queued and written by the supervisor. Any participant, any callback.
+///
+/// `target`: connection id and/or remote address; without a connection to the address one is dialled.
+/// `iov`, `iov_count`: the message in at most 1024 pieces; copied. `cookie`: comes back in on_send_failed.
+///
+/// SIPWIRE_SENT: the kernel took all of it. SIPWIRE_QUEUED: it is written later, or reported once by
+/// on_send_failed. Any error: it was not accepted and will not be reported:
+/// SIPWIRE_E_ARGUMENT, SIPWIRE_E_VERSION, SIPWIRE_E_NOT_ATTACHED, SIPWIRE_E_NO_PARTICIPANT,
+/// SIPWIRE_E_NO_CONNECTION, SIPWIRE_E_BLACKLISTED, SIPWIRE_E_CONN_QUEUE_FULL,
+/// SIPWIRE_E_TOTAL_QUEUE_FULL, SIPWIRE_E_TOO_LARGE, SIPWIRE_E_SHUTTING_DOWN,
+/// SIPWIRE_E_SUPERVISOR_GONE.
+///
+/// # Safety
+/// `instance` lives; `target` points to a structure of its struct_size; `iov` to `iov_count` pieces.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sipwire_send(
+    instance: *mut sipwire_instance,
+    target: *const sipwire_target,
+    iov: *const sipwire_iov,
+    iov_count: usize,
+    cookie: u64,
+) -> i32 {
+    code(|| {
+        // SAFETY: the caller's promise.
+        let (instance, target) = unsafe { (shared(instance)?, read(target)?) };
+        if iov.is_null() || iov_count == 0 || iov_count > MAX_PIECES {
+            return Err(Error::Argument);
+        }
+        let known = SIPWIRE_SEND_NO_CONNECT | SIPWIRE_SEND_CLOSE_AFTER | SIPWIRE_SEND_FRESH;
+        if target.flags & !known != 0 {
+            return Err(Error::Argument);
+        }
+        // SAFETY: `iov_count` pieces, by the caller's promise.
+        let pieces = unsafe { core::slice::from_raw_parts(iov, iov_count) };
+        let mut parts: [&[u8]; MAX_PARTS] = [&[]; MAX_PARTS];
+        let mut together = Vec::new();
+        let many = iov_count > MAX_PARTS;
+        let mut used = 0;
+        for piece in pieces {
+            if piece.length == 0 {
+                continue;
+            }
+            if piece.base.is_null() {
+                return Err(Error::Argument);
+            }
+            // SAFETY: `length` bytes at `base`, by the caller's promise.
+            let bytes =
+                unsafe { core::slice::from_raw_parts(piece.base.cast::<u8>(), piece.length) };
+            if many {
+                together.extend_from_slice(bytes);
+            } else if let Some(part) = parts.get_mut(used) {
+                *part = bytes;
+                used += 1;
+            }
+        }
+        let whole: [&[u8]; 1] = [&together];
+        let parts = if many {
+            whole.as_slice()
+        } else {
+            parts.get(..used).unwrap_or_default()
+        };
+        let context = &instance.context;
+        if instance.is_stopping() {
+            return Err(Error::ShuttingDown);
+        }
+        let member = membership::current(context)?;
+        let target = Target {
+            conn_id: target.conn_id,
+            remote: target.remote.to_addr(),
+            local: target.local.to_addr(),
+            flags: target.flags,
+        };
+        Ok(
+            match sender::send(context, &member, target, parts, cookie)? {
+                Sent::Directly => SIPWIRE_SENT,
+                Sent::Queued => SIPWIRE_QUEUED,
+            },
+        )
+    })
+}

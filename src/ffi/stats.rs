@@ -1,0 +1,204 @@
+//! Statistics, live settings, log.
+
+use super::boundary::{call, code, copy_text, size_of_out, text, write};
+use super::instance::shared;
+use super::types::*;
+use crate::pure::error::Error;
+use crate::runtime::membership;
+use crate::shm::counters::Counter;
+use crate::sync::Word;
+use crate::sys::clock::monotonic_ms;
+use crate::table::blacklist;
+use core::ffi::c_char;
+
+/// A snapshot of the statistics. Any process that has the instance; allowed in callbacks.
+/// SIPWIRE_OK, SIPWIRE_E_ARGUMENT, SIPWIRE_E_VERSION.
+///
+/// # Safety
+/// `instance` lives; `out` points to a structure whose struct_size is set.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sipwire_stats_get(
+    instance: *mut sipwire_instance,
+    out: *mut sipwire_stats,
+) -> i32 {
+    code(|| {
+        // SAFETY: the caller's promise.
+        let (instance, size) = unsafe { (shared(instance)?, size_of_out(out)?) };
+        let segment = &instance.context.segment;
+        let header = segment.header();
+        let gauges = &header.gauges;
+        let total = |counter| segment.total(counter);
+        let blocks = segment.blocks();
+        let held: u64 = segment
+            .workers()
+            .iter()
+            .map(|w| u64::from(w.held.get()))
+            .sum();
+        let running = segment
+            .participants()
+            .active()
+            .filter(|(_, record)| record.own.callback_since_ms.load_sync() != 0)
+            .count() as u64;
+        let connections = gauges.connections.get();
+        let stats = sipwire_stats {
+            struct_size: 0,
+            reserved: 0,
+            connections,
+            connections_idle: connections.saturating_sub(held),
+            queued_bytes: segment.participants().queued_bytes(),
+            partial_bytes: segment.participants().partial_bytes(),
+            blocks_used: blocks.in_use(),
+            blocks_total: blocks.blocks.len() as u64,
+            slots_used: gauges.slots_used.get(),
+            slots_total: segment.slots().len() as u64,
+            participants: segment.participants().active().count() as u64,
+            workers: segment.workers().len() as u64,
+            blacklist_entries: u64::from(blacklist::count(segment.blacklist(), monotonic_ms())),
+            supervisor_pid: u64::from(header.supervisor_pid.load_sync()),
+            accept_paused: gauges.accept_paused.get(),
+            degraded: u64::from(header.degraded.load_sync()),
+            accepted: total(Counter::Accepted),
+            dialled: total(Counter::Dialled),
+            connected: total(Counter::Connected),
+            connect_failed: total(Counter::ConnectFailed),
+            closed: total(Counter::Closed),
+            refused_max_connections: total(Counter::RefusedMaxConnections),
+            accept_pauses: total(Counter::AcceptPauses),
+            handoffs: total(Counter::Handoffs),
+            givebacks: total(Counter::Givebacks),
+            relends: total(Counter::Relends),
+            nofd_returns: total(Counter::NoFdReturns),
+            fds_passed: total(Counter::FdsPassed),
+            messages_in: total(Counter::MessagesIn),
+            bytes_in: total(Counter::BytesIn),
+            messages_out: total(Counter::MessagesOut),
+            bytes_out: total(Counter::BytesOut),
+            pings: total(Counter::Pings),
+            error_answers: total(Counter::ErrorAnswers),
+            sends_direct: total(Counter::SendsDirect),
+            sends_queued: total(Counter::SendsQueued),
+            sends_refused: total(Counter::SendsRefused),
+            async_started: total(Counter::AsyncStarted),
+            async_ended: total(Counter::AsyncEnded),
+            failures_reported: total(Counter::FailuresReported),
+            failures_repeated: total(Counter::FailuresRepeated),
+            messages_lost_report: total(Counter::MessagesLostReport),
+            blacklist_added: total(Counter::BlacklistAdded),
+            blacklist_refused: total(Counter::BlacklistRefused),
+            participants_died: total(Counter::ParticipantsDied),
+            log_dropped: segment.log().dropped(),
+            callbacks_running: running,
+            closed_by_reason: core::array::from_fn(|i| {
+                gauges.closed_by_reason.get(i).map_or(0, Word::get)
+            }),
+        };
+        // SAFETY: room for `size` bytes by the caller's promise.
+        unsafe { write(out, size, &stats) };
+        Ok(0)
+    })
+}
+
+/// One worker's statistics. As sipwire_stats_get; SIPWIRE_E_ARGUMENT also for a worker there is not.
+///
+/// # Safety
+/// As for sipwire_stats_get.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sipwire_worker_stats_get(
+    instance: *mut sipwire_instance,
+    worker: i32,
+    out: *mut sipwire_worker_stats,
+) -> i32 {
+    code(|| {
+        // SAFETY: the caller's promise.
+        let (instance, size) = unsafe { (shared(instance)?, size_of_out(out)?) };
+        let index = usize::try_from(worker).map_err(|_| Error::Argument)?;
+        let place = instance
+            .context
+            .segment
+            .workers()
+            .get(index)
+            .ok_or(Error::Argument)?;
+        let (pid, busy_ms) = instance.worker(index).unwrap_or((0, 0));
+        let stats = sipwire_worker_stats {
+            struct_size: 0,
+            worker,
+            running: u32::from(pid != 0),
+            stalled: place.stalled.get(),
+            pid: u64::from(pid),
+            held: u64::from(place.held.get()),
+            lends: place.lends.get(),
+            messages: place.messages.get(),
+            busy_ms,
+        };
+        // SAFETY: room for `size` bytes by the caller's promise.
+        unsafe { write(out, size, &stats) };
+        Ok(0)
+    })
+}
+
+/// Changes a setting while running, for all participants. SIPWIRE_OK, SIPWIRE_E_ARGUMENT,
+/// SIPWIRE_E_SETTING, SIPWIRE_E_NOT_LIVE. Allowed in callbacks.
+///
+/// # Safety
+/// `instance` lives; `key` and `value` are NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sipwire_set(
+    instance: *mut sipwire_instance,
+    key: *const c_char,
+    value: *const c_char,
+) -> i32 {
+    code(|| {
+        // SAFETY: the caller's promise.
+        let (instance, key, value) = unsafe { (shared(instance)?, text(key)?, text(value)?) };
+        instance
+            .set(key, value)
+            .map(|()| 0)
+            .map_err(|failure| failure.error)
+    })
+}
+
+/// Writes a setting's present value as text, by the rule of snprintf. Returns its length,
+/// SIPWIRE_E_ARGUMENT or SIPWIRE_E_SETTING.
+///
+/// # Safety
+/// `instance` lives; `key` is NUL-terminated; `buffer` has room for `size` bytes or is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sipwire_get(
+    instance: *mut sipwire_instance,
+    key: *const c_char,
+    buffer: *mut c_char,
+    size: usize,
+) -> i64 {
+    call(i64::from(Error::Panic.code()), || {
+        let get = || {
+            // SAFETY: the caller's promise.
+            let (instance, key) = unsafe { (shared(instance)?, text(key)?) };
+            let value = instance
+                .context
+                .live()
+                .get(key)
+                .map_err(|_| Error::Setting)?;
+            // SAFETY: the caller's promise.
+            Ok(unsafe { copy_text(&value, buffer, size) } as i64)
+        };
+        get().unwrap_or_else(|error: Error| i64::from(error.code()))
+    })
+}
+
+/// Calls on_log here, in the calling thread, for log records that wait (workers do this by
+/// themselves). Returns how many. SIPWIRE_E_NOT_ATTACHED, SIPWIRE_E_REENTRANT in a callback.
+///
+/// # Safety
+/// `instance` lives.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sipwire_log_drain(instance: *mut sipwire_instance) -> i32 {
+    code(|| {
+        // SAFETY: the caller's promise.
+        let instance = unsafe { shared(instance) }?;
+        let member = membership::current(&instance.context)?;
+        if member.in_callback.get() {
+            return Err(Error::Reentrant);
+        }
+        Ok(crate::roles::worker::drain_log(&instance.context, &member) as i32)
+    })
+}

@@ -1,0 +1,255 @@
+//! Which deadline of a connection comes next. The supervisor keeps one timer entry for each
+//! connection at or before its earliest deadline and asks again when it fires, so that progress
+//! (bytes written, a message received) moves a deadline without touching the timer.
+
+use super::reason::Reason;
+
+/// What the supervisor knows of one connection; all times in milliseconds of the monotonic clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    pub connecting: bool,
+    /// With the supervisor, nothing unread: only then does the lifetime run.
+    pub idle: bool,
+    pub queued: bool,
+    /// No byte of this connection's output moved since.
+    pub progress_ms: u64,
+    /// Last return from a worker, last send, accept.
+    pub activity_ms: u64,
+    pub created_ms: u64,
+    /// First byte of an unfinished message, 0: none.
+    pub message_started_ms: u64,
+    /// Accepted, and no complete message yet.
+    pub waits_for_first_message: bool,
+    /// The peer's FIN was read, 0: not.
+    pub half_closed_ms: u64,
+    /// Our FIN went out and we wait for the peer's, 0: not.
+    pub lingering_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub connect_timeout_ms: u64,
+    pub send_timeout_ms: u64,
+    pub lifetime_ms: u64,
+    pub message_timeout_ms: u64,
+    pub first_message_timeout_ms: u64,
+    pub half_close_timeout_ms: u64,
+    pub linger_ms: u64,
+}
+
+/// When nothing else is due, a connection is looked at this often.
+const FAR_MS: u64 = 3_600_000;
+
+/// What is to happen at a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    Close(Reason),
+    /// The linger is over: close now, whatever the peer still sends.
+    LingerOver,
+    /// Nothing can be due before; look again then.
+    Look,
+}
+
+/// The earliest deadline. There always is one: a held connection may start a partial message that
+/// the supervisor is not told of, so it looks at least once every `message_timeout`.
+pub fn next(times: &Times, limits: &Limits, now_ms: u64) -> (u64, Due) {
+    if times.lingering_ms > 0 {
+        return (
+            times.lingering_ms.saturating_add(limits.linger_ms),
+            Due::LingerOver,
+        );
+    }
+    // An idle connection cannot start a partial message unseen, so there is nothing to look for.
+    let look_ms = if times.idle || limits.message_timeout_ms == 0 {
+        FAR_MS
+    } else {
+        limits.message_timeout_ms
+    };
+    let mut best = (now_ms.saturating_add(look_ms), Due::Look);
+    let mut offer = |from_ms: u64, after_ms: u64, reason: Reason| {
+        let at = from_ms.saturating_add(after_ms);
+        if at < best.0 {
+            best = (at, Due::Close(reason));
+        }
+    };
+    if times.connecting {
+        offer(
+            times.progress_ms,
+            limits.connect_timeout_ms,
+            Reason::ConnectTimeout,
+        );
+    } else if times.queued {
+        offer(
+            times.progress_ms,
+            limits.send_timeout_ms,
+            Reason::SendTimeout,
+        );
+    }
+    if times.half_closed_ms > 0 {
+        offer(
+            times.half_closed_ms,
+            limits.half_close_timeout_ms,
+            Reason::HalfCloseTimeout,
+        );
+    } else if times.idle && !times.connecting && !times.queued {
+        offer(times.activity_ms, limits.lifetime_ms, Reason::Lifetime);
+    }
+    if times.message_started_ms > 0 && limits.message_timeout_ms > 0 {
+        offer(
+            times.message_started_ms,
+            limits.message_timeout_ms,
+            Reason::MessageTimeout,
+        );
+    }
+    if times.waits_for_first_message && limits.first_message_timeout_ms > 0 {
+        offer(
+            times.created_ms,
+            limits.first_message_timeout_ms,
+            Reason::FirstMessageTimeout,
+        );
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        connect_timeout_ms: 10_000,
+        send_timeout_ms: 10_000,
+        lifetime_ms: 120_000,
+        message_timeout_ms: 20_000,
+        first_message_timeout_ms: 0,
+        half_close_timeout_ms: 32_000,
+        linger_ms: 2_000,
+    };
+
+    #[test]
+    fn an_idle_connection_ends_with_its_lifetime_and_is_not_looked_at_before() {
+        let times = Times {
+            idle: true,
+            activity_ms: 1000,
+            ..Times::default()
+        };
+        assert_eq!(
+            next(&times, &LIMITS, 1000),
+            (121_000, Due::Close(Reason::Lifetime))
+        );
+    }
+
+    #[test]
+    fn a_lent_connection_has_no_lifetime_but_is_looked_at() {
+        let times = Times {
+            activity_ms: 1000,
+            ..Times::default()
+        };
+        assert_eq!(next(&times, &LIMITS, 1000), (21_000, Due::Look));
+    }
+
+    #[test]
+    fn queued_output_without_progress_ends_before_anything_else() {
+        let times = Times {
+            idle: true,
+            queued: true,
+            progress_ms: 5000,
+            activity_ms: 1000,
+            ..Times::default()
+        };
+        assert_eq!(
+            next(&times, &LIMITS, 6000),
+            (15_000, Due::Close(Reason::SendTimeout))
+        );
+        let times = Times {
+            connecting: true,
+            queued: true,
+            progress_ms: 7,
+            ..times
+        };
+        assert_eq!(
+            next(&times, &LIMITS, 8),
+            (10_007, Due::Close(Reason::ConnectTimeout))
+        );
+    }
+
+    #[test]
+    fn a_partial_message_counts_from_its_first_byte() {
+        let times = Times {
+            idle: true,
+            activity_ms: 30_000,
+            message_started_ms: 15_000,
+            ..Times::default()
+        };
+        assert_eq!(
+            next(&times, &LIMITS, 30_000),
+            (35_000, Due::Close(Reason::MessageTimeout))
+        );
+    }
+
+    #[test]
+    fn a_half_closed_connection_waits_for_its_answers_not_for_its_lifetime() {
+        let limits = Limits {
+            lifetime_ms: 1000,
+            ..LIMITS
+        };
+        let times = Times {
+            idle: true,
+            half_closed_ms: 500,
+            ..Times::default()
+        };
+        assert_eq!(
+            next(&times, &limits, 600),
+            (32_500, Due::Close(Reason::HalfCloseTimeout))
+        );
+    }
+
+    #[test]
+    fn a_lingering_connection_has_no_other_deadline() {
+        let times = Times {
+            lingering_ms: 100,
+            queued: true,
+            progress_ms: 1,
+            ..Times::default()
+        };
+        assert_eq!(next(&times, &LIMITS, 200), (2_100, Due::LingerOver));
+    }
+
+    #[test]
+    fn a_short_message_timeout_hides_no_later_deadline() {
+        let limits = Limits {
+            message_timeout_ms: 1500,
+            first_message_timeout_ms: 3000,
+            ..LIMITS
+        };
+        let times = Times {
+            idle: true,
+            waits_for_first_message: true,
+            created_ms: 10,
+            activity_ms: 10,
+            ..Times::default()
+        };
+        assert_eq!(
+            next(&times, &limits, 20),
+            (3_010, Due::Close(Reason::FirstMessageTimeout))
+        );
+    }
+
+    #[test]
+    fn a_silent_new_connection_ends_at_first_message_timeout() {
+        let limits = Limits {
+            first_message_timeout_ms: 3000,
+            ..LIMITS
+        };
+        let times = Times {
+            idle: true,
+            waits_for_first_message: true,
+            created_ms: 10,
+            activity_ms: 10,
+            ..Times::default()
+        };
+        assert_eq!(
+            next(&times, &limits, 20),
+            (3_010, Due::Close(Reason::FirstMessageTimeout))
+        );
+    }
+}

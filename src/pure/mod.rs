@@ -1,0 +1,16 @@
+//! Floor 0: decisions. Pure functions of (state, input, now): no system call, no clock, no unsafe,
+//! no knowledge of shared memory. Everything here can be tested with plain values.
+#![forbid(unsafe_code)]
+
+pub mod addr;
+pub mod answer;
+pub mod deadline;
+pub mod error;
+pub mod framing;
+pub mod id;
+pub mod limits;
+pub mod ratelimit;
+pub mod reason;
+pub mod settings;
+pub mod wheel;
+pub mod words;

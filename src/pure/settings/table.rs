@@ -1,0 +1,384 @@
+//! The table of settings: one row for each key, and nothing about a key is written anywhere else.
+//!
+//! A row gives the field of `Settings`, its type, its default, its range and what it does. Reading,
+//! showing, ranges, documentation and the words of the segment all follow from it.
+//!
+//! Which settings are live: those that the supervisor and the workers look up each time they use
+//! them (timeouts, limits, policies, what is set on a new connection's socket; raising `wq_max` or
+//! `max_message_size` does not enlarge the block pool, which then refuses first). Not live is what sizes the
+//! segment or a participant's buffers at the start (`workers`, `max_connections`, `participants`,
+//! `partial_max`, `log_ring`, the fd caches), what the listening
+//! socket or the supervisor is given once (`listen_backlog`, `defer_accept`, `reuse_port`, `tos`,
+//! `supervisor_*`), addresses, which do not fit one word, and what has only one value so far.
+
+use super::text::{self, G, HOUR, K, M, SECOND};
+use super::value::{Field, Handoff, LogLevel, ProxyProtocol, QueueFull, Value, Words};
+use crate::pure::addr::Addr;
+
+/// What the number of a setting counts, and how its text is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unit {
+    /// A plain number.
+    Count,
+    /// Milliseconds; "10s", "250ms", "2m", "1h", or bare seconds.
+    Duration,
+    /// Whole seconds, because the kernel takes no finer; the same texts, and milliseconds in `set_number`.
+    Seconds,
+    /// Bytes; "64k", "10m", "1g", or bare bytes.
+    Size,
+    /// One of a few words.
+    Word,
+    /// An IPv4 address without port.
+    Ipv4,
+    /// An IPv6 address without port.
+    Ipv6,
+}
+
+/// Values that are known by name but come in a later version.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Later {
+    Nothing,
+    Word(&'static str),
+    AllButDefault,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Descriptor {
+    /// The key of `set` and `get`.
+    pub key: &'static str,
+    /// What the number counts.
+    pub unit: Unit,
+    /// Smallest number, in the unit.
+    pub min: i64,
+    /// Largest number, in the unit.
+    pub max: i64,
+    /// True when it can be changed while the instance runs.
+    pub live: bool,
+    /// What it does, in one line.
+    pub summary: &'static str,
+    /// The word for "no value" of an optional setting.
+    pub(super) unset: Option<&'static str>,
+    pub(super) words: Words,
+    pub(super) later: Later,
+    pub(super) value: fn(&Settings) -> Value,
+    pub(super) put: fn(&mut Settings, Value),
+}
+
+impl Descriptor {
+    const fn new(unit: Unit, min: i64, max: i64) -> Descriptor {
+        Descriptor {
+            key: "",
+            unit,
+            min,
+            max,
+            live: false,
+            summary: "",
+            unset: None,
+            words: &[],
+            later: Later::Nothing,
+            value: |_| Value::Unset,
+            put: |_, _| {},
+        }
+    }
+
+    const fn live(self) -> Descriptor {
+        Descriptor { live: true, ..self }
+    }
+
+    const fn or(self, unset: &'static str) -> Descriptor {
+        Descriptor {
+            unset: Some(unset),
+            ..self
+        }
+    }
+
+    const fn with_words(self, words: Words) -> Descriptor {
+        Descriptor { words, ..self }
+    }
+
+    const fn later(self, later: Later) -> Descriptor {
+        Descriptor { later, ..self }
+    }
+
+    /// The default as `get` shows it.
+    pub fn default_text(&self) -> String {
+        // The machine decides only about `workers`, and that shows: two machines differ.
+        let (one, two) = (Settings::new(1), Settings::new(2));
+        if (self.value)(&one) != (self.value)(&two) {
+            return "number of CPUs".to_string();
+        }
+        self.format((self.value)(&one))
+    }
+
+    /// What it may be: "10ms to 1h", "close, reject", "1 to 99 or unset".
+    pub fn range_text(&self) -> String {
+        let mut range = match self.unit {
+            Unit::Word => self.choices().join(", "),
+            Unit::Ipv4 => "IPv4 address".to_string(),
+            Unit::Ipv6 => "IPv6 address".to_string(),
+            _ if self.min == self.max => self.format_number(self.min),
+            _ => format!(
+                "{} to {}",
+                self.format_number(self.min),
+                self.format_number(self.max)
+            ),
+        };
+        if let Some(unset) = self.unset {
+            range.push_str(" or ");
+            range.push_str(unset);
+        }
+        range
+    }
+
+    /// The words as `get` shows them, one for each number.
+    pub(super) fn choices(&self) -> Vec<&'static str> {
+        let mut choices: Vec<(&str, i64)> = Vec::new();
+        for &(word, number) in self.words {
+            if choices.iter().all(|&(_, known)| known != number) {
+                choices.push((word, number));
+            }
+        }
+        choices.into_iter().map(|(word, _)| word).collect()
+    }
+
+    pub(super) fn format(&self, value: Value) -> String {
+        match value {
+            Value::Unset => self.unset.unwrap_or_default().to_string(),
+            Value::Number(number) => self.format_number(number),
+            Value::Address(addr) => crate::pure::addr::IpText(&addr).to_string(),
+        }
+    }
+
+    pub(super) fn format_number(&self, number: i64) -> String {
+        match self.unit {
+            Unit::Duration => text::format_duration_ms(number),
+            Unit::Seconds => text::format_duration_ms(number.saturating_mul(SECOND)),
+            Unit::Size => text::format_size(number),
+            Unit::Word => self
+                .words
+                .iter()
+                .find(|&&(_, known)| known == number)
+                .map_or_else(|| number.to_string(), |&(word, _)| word.to_string()),
+            Unit::Count | Unit::Ipv4 | Unit::Ipv6 => number.to_string(),
+        }
+    }
+}
+
+const fn count(min: i64, max: i64) -> Descriptor {
+    Descriptor::new(Unit::Count, min, max)
+}
+const fn duration(min_ms: i64, max_ms: i64) -> Descriptor {
+    Descriptor::new(Unit::Duration, min_ms, max_ms)
+}
+const fn seconds(min: i64, max: i64) -> Descriptor {
+    Descriptor::new(Unit::Seconds, min, max)
+}
+const fn size(min: i64, max: i64) -> Descriptor {
+    Descriptor::new(Unit::Size, min, max)
+}
+/// `words` must have every number from the smallest to the largest; a test looks.
+const fn word(words: Words) -> Descriptor {
+    let (mut min, mut max, mut rest) = (i64::MAX, i64::MIN, words);
+    while let [(_, number), tail @ ..] = rest {
+        min = if *number < min { *number } else { min };
+        max = if *number > max { *number } else { max };
+        rest = tail;
+    }
+    Descriptor::new(Unit::Word, min, max).with_words(words)
+}
+const fn switch() -> Descriptor {
+    word(YES_NO)
+}
+const fn address(unit: Unit) -> Descriptor {
+    Descriptor::new(unit, 0, 0).or("unset")
+}
+
+const YES_NO: Words = &[
+    ("yes", 1),
+    ("no", 0),
+    ("on", 1),
+    ("off", 0),
+    ("true", 1),
+    ("false", 0),
+    ("1", 1),
+    ("0", 0),
+];
+const ONLY_NO: Words = &[("no", 0), ("off", 0), ("false", 0), ("0", 0)];
+/// The ancestor's fd cache is a switch.
+const FD_CACHE: Words = &[
+    ("yes", 64),
+    ("on", 64),
+    ("true", 64),
+    ("no", 0),
+    ("off", 0),
+    ("false", 0),
+];
+
+/// The longest duration: twice of it still fits a signed 32-bit count of milliseconds, which is what
+/// poll and TCP_USER_TIMEOUT take.
+const LONGEST: i64 = 12 * 24 * HOUR;
+/// The shortest timeout: the supervisor's tick while connections are lent.
+const TICK: i64 = 10;
+
+const fn ms(ms: i64) -> u64 {
+    ms as u64
+}
+const fn bytes(bytes: i64) -> u64 {
+    bytes as u64
+}
+
+macro_rules! settings {
+    (new($cpus:ident) { $($prepare:tt)* } $($key:literal $field:ident: $type:ty = $default:expr, $rule:expr, $summary:literal;)*) => {
+        /// The value of every setting. A value that `set` stored is in its range.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Settings { $(#[doc = $summary] pub $field: $type,)* }
+
+        impl Settings {
+            /// The defaults on a machine with so many CPUs.
+            pub fn new($cpus: u32) -> Settings {
+                $($prepare)*
+                Settings { $($field: $default,)* }
+            }
+        }
+
+        /// Every setting, in the order of the documentation and of the live words.
+        pub(super) const TABLE: &[Descriptor] = &[$(Descriptor {
+            key: $key,
+            summary: $summary,
+            value: |settings| settings.$field.value(),
+            put: |settings, value| settings.$field.put(value),
+            ..$rule
+        },)*];
+    };
+}
+
+settings! {
+    new(cpus) { let workers = cpus.clamp(1, 256); }
+
+    // Processes, threads and what they hold.
+    "workers" workers: u32 = workers, count(1, 256),
+        "workers that read connections and run the host's callbacks";
+    // With the default the check below holds on any machine: room for the supervisor and senders.
+    "participants" participants: u32 = (workers + 32).max(64), count(2, 1_000),
+        "threads and processes that can take part at one time: supervisor, workers and senders";
+    "max_connections" max_connections: u32 = 16_384, count(1, 1 << 20),
+        "open connections, both ways; further ones are refused";
+    "max_connections_per_ip" max_connections_per_ip: u32 = 0, count(0, 0).later(Later::AllButDefault),
+        "open connections from one address, 0 for no limit";
+    "handoff" handoff: Handoff = Handoff::RoundRobin, word(Handoff::WORDS).later(Later::Word("sticky")),
+        "how the supervisor chooses the worker for a connection with new data";
+    "worker_hold" worker_hold_ms: u64 = ms(5 * SECOND), duration(0, HOUR).live(),
+        "how long a worker keeps a silent connection before it gives it back";
+    "worker_stall" worker_stall_ms: u64 = ms(50), duration(TICK, HOUR).live(),
+        "time in one callback after which a worker's other connections are lent to others";
+    "fd_cache" fd_cache: u32 = 64, count(0, 4_096).with_words(FD_CACHE),
+        "descriptors that one sending process keeps or has on the way to it; 0: it always queues";
+    "worker_fd_cache" worker_fd_cache: Option<u32> = None, count(0, 1 << 20).or("auto"),
+        "descriptors that one worker process keeps after give-back; auto: from its descriptor limit";
+    "supervisor_nice" supervisor_nice: Option<i32> = None, count(-20, 19).or("unset"),
+        "nice value of the supervisor; negative ones need the privilege";
+    "supervisor_rt_priority" supervisor_rt_priority: Option<u32> = None, count(1, 99).or("unset"),
+        "real-time (SCHED_RR) priority of the supervisor; needs the privilege";
+
+    // How long things may take.
+    "connection_lifetime" connection_lifetime_ms: u64 = ms(120 * SECOND), duration(TICK, LONGEST).live(),
+        "how long a connection may be idle with the supervisor before it is closed";
+    "send_timeout" send_timeout_ms: u64 = ms(10 * SECOND), duration(TICK, HOUR).live(),
+        "time without one byte of queued output sent after which a connection is closed";
+    "connect_timeout" connect_timeout_ms: u64 = ms(10 * SECOND), duration(TICK, HOUR).live(),
+        "how long opening a connection may take";
+    "message_timeout" message_timeout_ms: u64 = ms(20 * SECOND), duration(TICK, HOUR).live(),
+        "time from the first byte of a message to its last";
+    "first_message_timeout" first_message_timeout_ms: u64 = 0, duration(0, HOUR).live(),
+        "how long an accepted connection may take to its first message; 0: no limit";
+    "half_close_timeout" half_close_timeout_ms: u64 = ms(32 * SECOND), duration(0, HOUR).live(),
+        "how long answers are awaited after the peer has ended its side";
+    "linger" linger_ms: u64 = ms(2 * SECOND), duration(0, HOUR).live(),
+        "how long input is read and dropped after our side has ended, so that the last output arrives";
+    "blacklist_ttl" blacklist_ttl_ms: u64 = ms(60 * SECOND), duration(0, LONGEST).live(),
+        "how long a destination that failed is not dialled; 0: no blacklist";
+
+    // Output.
+    "conn_wq_max" conn_wq_max_bytes: u64 = bytes(32 * K), size(K, G).live(),
+        "queued bytes of one connection; the kernel's socket buffer does not count";
+    "wq_max" wq_max_bytes: u64 = bytes(10 * M), size(64 * K, 4 * G).live(),
+        "queued bytes of all connections together";
+    "queue_full" queue_full: QueueFull = QueueFull::Close, word(QueueFull::WORDS).live(),
+        "at a queue limit: close the connection, or reject the new message only";
+    "no_connect" no_connect: bool = false, switch().live(),
+        "never dial: send on open connections only";
+    "close_rst" close_rst: bool = false, switch().live(),
+        "close with a reset instead of gracefully";
+
+    // Input.
+    "max_message_size" max_message_size_bytes: u64 = bytes(64 * K), size(K, 16 * M).live(),
+        "largest message received or sent";
+    "partial_max" partial_max_bytes: u64 = bytes(64 * M), size(64 * K, 4 * G),
+        "bytes of incomplete messages of all connections together; at the bound reading pauses";
+    "accept_no_content_length" accept_no_content_length: bool = false, switch().live(),
+        "take a message without Content-Length as one without body, instead of an error";
+    "crlf_ping" crlf_ping: bool = true, switch().live(),
+        "answer a double CRLF between messages with one (RFC 5626)";
+    "error_answers" error_answers: bool = true, switch().live(),
+        "answer a request that cannot be framed with 400 or 513 before closing";
+    "accept_aliases" accept_aliases: bool = false, word(ONLY_NO).later(Later::AllButDefault),
+        "follow the alias parameter of Via (RFC 5923)";
+    "proxy_protocol" proxy_protocol: ProxyProtocol = ProxyProtocol::Off, word(ProxyProtocol::WORDS).later(Later::AllButDefault),
+        "read a PROXY header before the first message";
+
+    // Sockets.
+    "listen_backlog" listen_backlog: u32 = 1_024, count(1, 65_535),
+        "connections that the kernel keeps ready for accept";
+    "defer_accept" defer_accept_s: u32 = 0, seconds(0, 3_600),
+        "how long the kernel holds an accepted connection back until its first data; 0: not at all";
+    "reuse_port" reuse_port: bool = false, switch(),
+        "SO_REUSEPORT on listeners, and on connections dialled from a given port";
+    "tos" tos: Option<u8> = None, count(0, 255).or("unset"),
+        "IP type of service (traffic class) of all sockets";
+    "source_ipv4" source_ipv4: Option<Addr> = None, address(Unit::Ipv4),
+        "address to dial IPv4 destinations from";
+    "source_ipv6" source_ipv6: Option<Addr> = None, address(Unit::Ipv6),
+        "address to dial IPv6 destinations from";
+    "nodelay" nodelay: bool = true, switch().live(),
+        "TCP_NODELAY on new connections";
+    "keepalive" keepalive: bool = true, switch().live(),
+        "SO_KEEPALIVE on new connections";
+    // The kernel's own bounds: MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL and MAX_TCP_KEEPCNT.
+    "keepidle" keepidle_s: Option<u32> = None, seconds(1, 32_767).or("unset").live(),
+        "idle time before the first keep-alive probe on new connections";
+    "keepintvl" keepintvl_s: Option<u32> = None, seconds(1, 32_767).or("unset").live(),
+        "time between keep-alive probes on new connections";
+    "keepcnt" keepcnt: Option<u32> = None, count(1, 127).or("unset").live(),
+        "lost keep-alive probes after which the kernel ends the connection";
+    "user_timeout" user_timeout_ms: Option<u32> = None, duration(1, LONGEST).or("unset").live(),
+        "how long sent data may stay unacknowledged (TCP_USER_TIMEOUT) on new connections";
+
+    // Log.
+    "log_level" log_level: LogLevel = LogLevel::Notice, word(LogLevel::WORDS).live(),
+        "least urgent records that are logged";
+    "log_ring" log_ring: u32 = 1_024, count(16, 65_536),
+        "log records that can wait for a worker to take them";
+}
+
+/// How many live settings there are: the length of their place in the segment.
+pub const LIVE_WORDS: usize = {
+    let (mut live, mut rest) = (0, TABLE);
+    while let [row, tail @ ..] = rest {
+        live += row.live as usize;
+        rest = tail;
+    }
+    live
+};
+
+/// Other names: the ancestor's, without its `tcp_` prefix, so that a host's parameters map one to one.
+pub(super) const ALIASES: &[(&str, &str)] = &[
+    ("children", "workers"),
+    ("rd_buf_size", "max_message_size"),
+    ("msg_read_timeout", "message_timeout"),
+    ("msg_data_timeout", "first_message_timeout"),
+    ("accept_no_cl", "accept_no_content_length"),
+    ("accept_iplimit", "max_connections_per_ip"),
+    ("accept_haproxy", "proxy_protocol"),
+    ("dst_blocklist_expire", "blacklist_ttl"),
+];

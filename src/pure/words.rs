@@ -1,0 +1,242 @@
+//! The packed 64-bit words of the protocols: gate (P1), owner (P3), block stamp (P7). Packing and
+//! legal transitions only; the compare-and-swap that performs one lives in `shm` and `table`.
+
+use super::id::GENERATION_MASK;
+
+/// A participant's number inside a word, 1..=1023; 0 is nobody.
+pub type Holder = u16;
+pub const HOLDER_MASK: u64 = 0x3FF;
+
+// ---------------------------------------------------------------- gate
+
+/// generation (26) | flags (4) | holder (10) | inbox head (24, a block index, 0 = none)
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GateWord(pub u64);
+
+impl GateWord {
+    /// Connect has not finished: nobody may write yet.
+    pub const CONNECTING: u64 = 1 << 34;
+    /// Output is queued: every sender queues, only the supervisor writes.
+    pub const ASYNC: u64 = 1 << 35;
+    /// Nothing more is accepted; the supervisor is ending the connection.
+    pub const CLOSING: u64 = 1 << 36;
+    const FLAGS: u64 = 0xF << 34;
+
+    pub fn new(generation: u32, flags: u64) -> GateWord {
+        GateWord((u64::from(generation & GENERATION_MASK) << 38) | (flags & Self::FLAGS))
+    }
+    pub fn generation(self) -> u32 {
+        (self.0 >> 38) as u32
+    }
+    pub fn has(self, flags: u64) -> bool {
+        self.0 & flags != 0
+    }
+    pub fn holder(self) -> Holder {
+        ((self.0 >> 24) & HOLDER_MASK) as Holder
+    }
+    pub fn inbox(self) -> u32 {
+        (self.0 & 0xFF_FFFF) as u32
+    }
+    /// A sender may take the gate and write directly.
+    pub fn is_direct(self) -> bool {
+        self.0 & 0x3F_FFFF_FFFF == 0
+    }
+    pub fn with_holder(self, holder: Holder) -> GateWord {
+        GateWord(self.0 & !(HOLDER_MASK << 24) | (u64::from(holder) & HOLDER_MASK) << 24)
+    }
+    pub fn with_inbox(self, block: u32) -> GateWord {
+        GateWord(self.0 & !0xFF_FFFF | u64::from(block) & 0xFF_FFFF)
+    }
+    pub fn with(self, flags: u64) -> GateWord {
+        GateWord(self.0 | flags & Self::FLAGS)
+    }
+    pub fn without(self, flags: u64) -> GateWord {
+        GateWord(self.0 & !(flags & Self::FLAGS))
+    }
+}
+
+// ---------------------------------------------------------------- owner
+
+/// Who may read a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum OwnerState {
+    /// The slot holds no connection.
+    Free = 0,
+    /// With the supervisor.
+    Idle = 1,
+    /// In a worker's lend ring; nobody reads.
+    Lent = 2,
+    /// The worker polls it; nobody reads at this instant.
+    Held = 3,
+    /// The worker reads it or runs a callback for it.
+    Reading = 4,
+    /// The supervisor is ending it; nobody may read any more.
+    Retiring = 5,
+    /// Retiring, and in a worker's lend ring for its `on_close`.
+    Closing = 6,
+    /// Retiring, and the worker runs its `on_close`.
+    ClosingRun = 7,
+}
+
+impl OwnerState {
+    fn from_bits(bits: u64) -> OwnerState {
+        match bits {
+            1 => OwnerState::Idle,
+            2 => OwnerState::Lent,
+            3 => OwnerState::Held,
+            4 => OwnerState::Reading,
+            5 => OwnerState::Retiring,
+            6 => OwnerState::Closing,
+            7 => OwnerState::ClosingRun,
+            _ => OwnerState::Free,
+        }
+    }
+}
+
+/// generation (26) | lend number (20) | state (4) | worker's participant number (10) | spare (4)
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OwnerWord(pub u64);
+
+impl OwnerWord {
+    pub fn new(generation: u32, lend: u32, state: OwnerState, worker: Holder) -> OwnerWord {
+        OwnerWord(
+            (u64::from(generation & GENERATION_MASK) << 38)
+                | ((u64::from(lend) & 0xF_FFFF) << 18)
+                | ((state as u64) << 14)
+                | ((u64::from(worker) & HOLDER_MASK) << 4),
+        )
+    }
+    pub fn generation(self) -> u32 {
+        (self.0 >> 38) as u32
+    }
+    pub fn lend(self) -> u32 {
+        ((self.0 >> 18) & 0xF_FFFF) as u32
+    }
+    pub fn state(self) -> OwnerState {
+        OwnerState::from_bits((self.0 >> 14) & 0xF)
+    }
+    pub fn worker(self) -> Holder {
+        ((self.0 >> 4) & HOLDER_MASK) as Holder
+    }
+    /// The same connection and lend in another state.
+    pub fn to(self, state: OwnerState) -> OwnerWord {
+        OwnerWord::new(self.generation(), self.lend(), state, self.worker())
+    }
+    /// Back with the supervisor.
+    pub fn to_supervisor(self, state: OwnerState) -> OwnerWord {
+        OwnerWord::new(self.generation(), self.lend(), state, 0)
+    }
+    /// Given to `worker` under a new lend number, so that an old ring entry cannot match.
+    pub fn lent_to(self, state: OwnerState, worker: Holder) -> OwnerWord {
+        OwnerWord::new(self.generation(), self.lend() + 1, state, worker)
+    }
+}
+
+// ---------------------------------------------------------------- block stamp
+
+/// What a block is used for and by whom; allocation is the CAS from `Free` to `Private`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum BlockUse {
+    Free = 0,
+    /// Being filled by a participant, or kept by it in reserve.
+    Private = 1,
+    /// Part of a queued message: in a slot's inbox or queue.
+    Message = 2,
+    /// Part of a message on the dial list.
+    Dial = 3,
+    /// Part of a connection's partial message.
+    Partial = 4,
+    /// A notice for the host that waits with the supervisor.
+    Notice = 5,
+    /// A notice in a worker's lend ring.
+    NoticeLent = 6,
+    /// A notice whose callback runs.
+    NoticeRun = 7,
+}
+
+/// use (4) | participant (10) | slot (20) | generation or lend number (26) | spare (4)
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stamp(pub u64);
+
+impl Stamp {
+    pub const FREE: Stamp = Stamp(0);
+
+    pub fn new(usage: BlockUse, participant: Holder, slot: u32, number: u32) -> Stamp {
+        Stamp(
+            ((usage as u64) << 60)
+                | ((u64::from(participant) & HOLDER_MASK) << 50)
+                | ((u64::from(slot) & 0xF_FFFF) << 30)
+                | (u64::from(number & GENERATION_MASK) << 4),
+        )
+    }
+    pub fn private(participant: Holder) -> Stamp {
+        Stamp::new(BlockUse::Private, participant, 0, 0)
+    }
+    pub fn usage(self) -> BlockUse {
+        match self.0 >> 60 {
+            0 => BlockUse::Free,
+            1 => BlockUse::Private,
+            2 => BlockUse::Message,
+            3 => BlockUse::Dial,
+            4 => BlockUse::Partial,
+            5 => BlockUse::Notice,
+            6 => BlockUse::NoticeLent,
+            // An unknown use (scribbled) is never freed by mistake: it reads as in use.
+            _ => BlockUse::NoticeRun,
+        }
+    }
+    pub fn participant(self) -> Holder {
+        ((self.0 >> 50) & HOLDER_MASK) as Holder
+    }
+    pub fn slot(self) -> u32 {
+        ((self.0 >> 30) & 0xF_FFFF) as u32
+    }
+    pub fn number(self) -> u32 {
+        ((self.0 >> 4) as u32) & GENERATION_MASK
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gate_word_keeps_its_parts_apart() {
+        let word = GateWord::new(0x3FF_FFFF, GateWord::ASYNC)
+            .with_holder(1023)
+            .with_inbox(0xFF_FFFF);
+        assert_eq!(word.generation(), 0x3FF_FFFF);
+        assert!(word.has(GateWord::ASYNC) && !word.has(GateWord::CLOSING | GateWord::CONNECTING));
+        assert_eq!((word.holder(), word.inbox()), (1023, 0xFF_FFFF));
+        let cleared = word.without(GateWord::ASYNC).with_holder(0).with_inbox(0);
+        assert!(cleared.is_direct());
+        assert_eq!(cleared.generation(), 0x3FF_FFFF);
+        assert!(!cleared.with(GateWord::CLOSING).is_direct());
+    }
+
+    #[test]
+    fn an_owner_word_keeps_its_parts_apart() {
+        let word = OwnerWord::new(5, 0xF_FFFF, OwnerState::Held, 1023);
+        assert_eq!(
+            (word.generation(), word.lend(), word.worker()),
+            (5, 0xF_FFFF, 1023)
+        );
+        assert_eq!(word.state(), OwnerState::Held);
+        let lent = word.lent_to(OwnerState::Lent, 3);
+        assert_eq!((lent.generation(), lent.lend(), lent.worker()), (5, 0, 3));
+        assert_eq!(lent.to_supervisor(OwnerState::Idle).worker(), 0);
+    }
+
+    #[test]
+    fn a_stamp_keeps_its_parts_apart() {
+        let stamp = Stamp::new(BlockUse::Message, 1023, 0xF_FFFF, 0x3FF_FFFF);
+        assert_eq!(stamp.usage(), BlockUse::Message);
+        assert_eq!(
+            (stamp.participant(), stamp.slot(), stamp.number()),
+            (1023, 0xF_FFFF, 0x3FF_FFFF)
+        );
+        assert_eq!(Stamp::FREE.usage(), BlockUse::Free);
+    }
+}

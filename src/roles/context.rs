@@ -1,0 +1,143 @@
+//! What every participant of an instance shares: the segment, the fds made before any fork, the
+//! host. Made once by `runtime`; a forked child has its own copy of this value and the same
+//! segment behind it.
+
+use crate::pure::addr::Addr;
+use crate::pure::settings::Settings;
+use crate::pure::words::Holder;
+use crate::roles::host::{Host, Wants};
+use crate::sync::Word;
+use crate::sys::event::EventFd;
+use crate::sys::map::IdentityPage;
+use crate::sys::sock::SocketOptions;
+use crate::sys::{self, Fd};
+use crate::table::segment::Segment;
+use crate::table::slot::Slot;
+
+pub struct Listener {
+    pub fd: Fd,
+    pub addr: Addr,
+}
+
+pub struct Context {
+    pub segment: Segment,
+    /// As the instance was made; what can change while running is read by `live`.
+    pub settings: Settings,
+    pub host: Box<dyn Host>,
+    pub wants: Wants,
+    pub listeners: Vec<Listener>,
+    /// Wakes the supervisor.
+    pub wake: EventFd,
+    /// Participants announce themselves here, with their channel, eventfd and pidfd.
+    pub announce: Fd,
+    pub announced: Fd,
+    /// Wiped by the kernel in a forked child: who did not attach is recognised.
+    pub identity: IdentityPage,
+    live: LiveSettings,
+}
+
+impl Context {
+    pub fn new(
+        segment: Segment,
+        settings: Settings,
+        host: Box<dyn Host>,
+        listeners: Vec<Listener>,
+    ) -> sys::Result<Context> {
+        let (announce, announced) = sys::fdpass::channel()?;
+        Ok(Context {
+            wants: host.wants(),
+            live: LiveSettings::new(&settings),
+            segment,
+            settings,
+            host,
+            listeners,
+            wake: EventFd::new()?,
+            announce,
+            announced,
+            identity: IdentityPage::new()?,
+        })
+    }
+
+    /// P2: the caller has something for the supervisor and has put it where it looks.
+    pub fn wake_supervisor(&self) {
+        if self.segment.header().line_sleep.sleeping.load_sync() == 1 {
+            self.wake.notify();
+        }
+    }
+
+    /// P2: reason bits, then the mailbox, then the wake.
+    pub fn post(&self, index: u32, slot: &Slot, reasons: u32) {
+        slot.note(reasons);
+        self.segment.mailbox().post(index as usize);
+        self.wake_supervisor();
+    }
+
+    pub fn worker_index(&self, holder: Holder) -> i32 {
+        self.segment
+            .participants()
+            .get(holder)
+            .map_or(-1, |record| record.worker.get() as i32 - 1)
+    }
+
+    /// The supervisor runs in this process: fd numbers in slots mean something here (P4).
+    pub fn is_supervisors_process(&self) -> bool {
+        self.segment.header().supervisor_pid.load_sync() == sys::process::pid() as u32
+    }
+
+    /// Settings as they are now.
+    pub fn live(&self) -> std::sync::Arc<Settings> {
+        self.live.get(&self.segment)
+    }
+
+    pub fn set_live(&self, settings: &Settings) {
+        self.segment.publish(settings);
+    }
+
+    pub fn socket_options(&self) -> SocketOptions {
+        let s = &*self.live();
+        SocketOptions {
+            nodelay: s.nodelay,
+            keepalive: s.keepalive,
+            keepidle_s: s.keepidle_s,
+            keepintvl_s: s.keepintvl_s,
+            keepcnt: s.keepcnt,
+            user_timeout_ms: s.user_timeout_ms,
+            tos: s.tos,
+            reuse_port: s.reuse_port,
+            defer_accept_s: s.defer_accept_s,
+        }
+    }
+}
+
+/// This process's copy of the live settings, refreshed when their version moved. A reader that
+/// meets the lock taken uses what was there before: nobody waits. std's mutex, because a child may
+/// be forked while a thread of the parent is in here (`parking_lot` hangs there).
+struct LiveSettings {
+    cached: std::sync::Mutex<(u64, std::sync::Arc<Settings>)>,
+    first: std::sync::Arc<Settings>,
+}
+
+impl LiveSettings {
+    fn new(settings: &Settings) -> LiveSettings {
+        let first = std::sync::Arc::new(settings.clone());
+        LiveSettings {
+            cached: std::sync::Mutex::new((0, first.clone())),
+            first,
+        }
+    }
+
+    fn get(&self, segment: &Segment) -> std::sync::Arc<Settings> {
+        let version = segment.header().live_version.load_sync();
+        let Ok(mut cached) = self.cached.try_lock() else {
+            let mut settings = (*self.first).clone();
+            settings.apply_live_words(segment.live_words());
+            return std::sync::Arc::new(settings);
+        };
+        if cached.0 != version {
+            let mut settings = (*cached.1).clone();
+            settings.apply_live_words(segment.live_words());
+            *cached = (version, std::sync::Arc::new(settings));
+        }
+        cached.1.clone()
+    }
+}

@@ -1,0 +1,85 @@
+//! A snapshot of one connection, read without locks: each value is true for some instant of the
+//! call, not all for the same one.
+
+use crate::pure::addr::Addr;
+use crate::pure::words::{GateWord, OwnerState};
+use crate::roles::context::Context;
+use crate::sync::Word;
+use crate::table::slot::{Slot, unpack_reason};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnInfo {
+    pub conn_id: u32,
+    pub remote: Addr,
+    pub local: Addr,
+    pub outbound: bool,
+    pub connecting: bool,
+    pub async_mode: bool,
+    pub closing: bool,
+    pub half_closed: bool,
+    pub owner: OwnerState,
+    /// Worker index, -1: with the supervisor.
+    pub worker: i32,
+    pub listener: i32,
+    pub age_ms: u64,
+    pub idle_ms: u64,
+    pub lifetime_ms: u64,
+    pub queued_bytes: u64,
+    pub partial_bytes: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub messages_in: u64,
+    pub messages_out: u64,
+    pub conn_user: u64,
+    pub pending_answers: i32,
+    pub close_reason: u32,
+    pub close_errno: i32,
+}
+
+pub fn of(context: &Context, index: u32, slot: &Slot, generation: u32, now_ms: u64) -> ConnInfo {
+    use crate::roles::supervisor::phase;
+    let gate = GateWord(slot.output.gate.load_sync());
+    let owner = slot.owner();
+    let inbox = context
+        .segment
+        .blocks()
+        .head(gate.inbox())
+        .map_or(0, |head| head.inbox_bytes.get());
+    let supervised = &slot.supervised;
+    let active = supervised
+        .activity_ms
+        .get()
+        .max(slot.output.last_send_ms.get());
+    let lifetime = u64::from(slot.output.lifetime_ms.get());
+    let (close_reason, close_errno) = unpack_reason(supervised.close_reason.get());
+    ConnInfo {
+        conn_id: context.segment.id_of(index, generation),
+        remote: slot.remote(),
+        local: slot.local(),
+        outbound: slot.is_outbound(),
+        connecting: gate.has(GateWord::CONNECTING),
+        async_mode: gate.has(GateWord::ASYNC) || gate.inbox() != 0,
+        closing: gate.has(GateWord::CLOSING),
+        half_closed: supervised.phase.load_sync() & phase::HALF_CLOSED != 0,
+        owner: owner.state(),
+        worker: context.worker_index(owner.worker()),
+        listener: slot.identity.listener.get() as i32 - 1,
+        age_ms: now_ms.saturating_sub(supervised.created_ms.get()),
+        idle_ms: now_ms.saturating_sub(active),
+        lifetime_ms: if lifetime > 0 {
+            lifetime
+        } else {
+            context.live().connection_lifetime_ms
+        },
+        queued_bytes: u64::from(slot.output.queued_bytes.get()) + u64::from(inbox),
+        partial_bytes: u64::from(slot.input.partial_bytes.get()),
+        bytes_in: slot.input.bytes_in.get(),
+        bytes_out: slot.output.bytes_out.get(),
+        messages_in: u64::from(slot.input.messages_in.get()),
+        messages_out: u64::from(slot.output.messages_out.get()),
+        conn_user: slot.output.user.load_sync(),
+        pending_answers: slot.output.pending_answers.load_sync(),
+        close_reason,
+        close_errno,
+    }
+}

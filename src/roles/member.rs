@@ -1,0 +1,319 @@
+//! One thread's taking part in an instance: its participant number and what it keeps privately.
+//! Used by one thread only; a forked child never uses its parent's.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::pure::error::{Error, Result};
+use crate::pure::words::{BlockUse, Holder, Stamp};
+use crate::roles::context::Context;
+use crate::roles::duplicates::{Duplicates, Passing};
+use crate::shm::blocks::PAYLOAD;
+use crate::shm::counters::Counter;
+use crate::shm::participants::Record;
+use crate::sync::Word;
+use crate::sys::event::EventFd;
+use crate::sys::fdpass::{self, Receive};
+use crate::sys::{self, Fd};
+
+/// Blocks a participant keeps between two sends.
+const KEPT_BLOCKS: usize = 4;
+
+/// How many connections' fds a worker keeps when the setting leaves it to us: most of what its
+/// process may open, but never all.
+fn worker_fd_cache(context: &Context) -> u32 {
+    let auto =
+        (sys::process::fd_limit() * 3 / 4).min(u64::from(context.settings.max_connections)) as u32;
+    context.settings.worker_fd_cache.unwrap_or(auto)
+}
+
+/// The announcement to the supervisor; the fds beside it are (eventfd, channel, pidfd), the last
+/// two only from another process, the pidfd only where the kernel has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    pub holder: Holder,
+    pub epoch: u32,
+    /// Worker index + 1, 0: a sender.
+    pub worker: u32,
+    pub pid: u32,
+}
+
+impl Announcement {
+    pub fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        let words = [u32::from(self.holder), self.epoch, self.worker, self.pid];
+        for (chunk, word) in bytes.chunks_exact_mut(4).zip(words) {
+            chunk.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+    pub fn from_bytes(bytes: &[u8]) -> Option<Announcement> {
+        let word = |i: usize| {
+            Some(u32::from_le_bytes(
+                bytes.get(i * 4..i * 4 + 4)?.try_into().ok()?,
+            ))
+        };
+        Some(Announcement {
+            holder: Holder::try_from(word(0)?).ok()?,
+            epoch: word(1)?,
+            worker: word(2)?,
+            pid: word(3)?,
+        })
+    }
+}
+
+pub struct Member {
+    pub holder: Holder,
+    pub epoch: u32,
+    pub worker: u32,
+    wake: EventFd,
+    /// Our end of the channel through which the supervisor passes fds; none in its own process.
+    channel: RefCell<Option<Fd>>,
+    /// The supervisor's epoch we announced ourselves to.
+    announced_to: Cell<u64>,
+    pub duplicates: RefCell<Duplicates>,
+    /// Blocks stamped private(us), so that a direct write needs no allocation (P1: the rest of a
+    /// partial write must have a place before its first byte goes out).
+    reserve: RefCell<Vec<u32>>,
+    /// The batch whose answers go out together (P10): slot and generation.
+    pub batch: Cell<Option<(u32, u32)>>,
+    /// The last bytes sent to this connection went with MSG_MORE: they wait for more.
+    pub corked: Cell<Option<(u32, u32)>>,
+    /// A callback of this thread runs.
+    pub in_callback: Cell<bool>,
+    swept_ms: Cell<u64>,
+}
+
+impl Member {
+    /// Takes a participant number and announces it. `worker`: worker index + 1, 0 for a sender.
+    /// `claim` takes what goes with the role before the supervisor is told; false: it is taken.
+    pub fn join(
+        context: &Context,
+        worker: u32,
+        claim: impl FnOnce(Holder) -> bool,
+    ) -> Result<Rc<Member>> {
+        let wake = EventFd::new().map_err(|_| Error::System)?;
+        let participants = context.segment.participants();
+        let holder = participants
+            .join(sys::process::pid() as u32, worker)
+            .ok_or(Error::NoParticipant)?;
+        let epoch = participants
+            .get(holder)
+            .map_or(0, |record| record.epoch.load_sync());
+        let limit = if worker > 0 {
+            worker_fd_cache(context)
+        } else {
+            context.settings.fd_cache
+        };
+        let member = Rc::new(Member {
+            holder,
+            epoch,
+            worker,
+            wake,
+            channel: RefCell::new(None),
+            announced_to: Cell::new(u64::MAX),
+            duplicates: RefCell::new(Duplicates::new(context.settings.max_connections, limit)),
+            reserve: RefCell::new(Vec::new()),
+            batch: Cell::new(None),
+            corked: Cell::new(None),
+            in_callback: Cell::new(false),
+            swept_ms: Cell::new(0),
+        });
+        if !claim(holder) {
+            participants.leave(holder);
+            return Err(Error::Role);
+        }
+        if let Err(error) = member.announce(context) {
+            participants.leave(holder);
+            return Err(error);
+        }
+        Ok(member)
+    }
+
+    /// Gives the supervisor what it needs of us. A thread beside the supervisor that only sends
+    /// needs nothing of it.
+    fn announce(&self, context: &Context) -> Result<()> {
+        self.announced_to
+            .set(context.segment.header().epoch.load_sync());
+        let beside = context.is_supervisors_process();
+        if beside && self.worker == 0 {
+            return Ok(());
+        }
+        let bytes = Announcement {
+            holder: self.holder,
+            epoch: self.epoch,
+            worker: self.worker,
+            pid: sys::process::pid() as u32,
+        }
+        .to_bytes();
+        let sent = if beside {
+            fdpass::pass(context.announce.as_raw(), &bytes, &[self.wake.as_raw()])
+        } else {
+            let (ours, theirs) = fdpass::channel().map_err(|_| Error::System)?;
+            // Without pidfds (an old kernel, valgrind) a death is learned from the host's
+            // sipwire_process_died.
+            let pidfd = sys::process::pidfd_self().ok();
+            let mut fds = vec![self.wake.as_raw(), theirs.as_raw()];
+            fds.extend(pidfd.as_ref().map(Fd::as_raw));
+            let sent = fdpass::pass(context.announce.as_raw(), &bytes, &fds);
+            *self.channel.borrow_mut() = Some(ours);
+            sent
+        };
+        match sent {
+            fdpass::Passed::Sent => {
+                context.wake_supervisor();
+                Ok(())
+            }
+            _ => Err(Error::System),
+        }
+    }
+
+    /// A new supervisor knows nothing of us: announce again. Once for each supervisor.
+    pub fn follow_supervisor(&self, context: &Context) {
+        let epoch = context.segment.header().epoch.load_sync();
+        if self.announced_to.get() != epoch && self.worker == 0 {
+            let first = self.announced_to.get() == 0;
+            self.announced_to.set(epoch);
+            // What was announced before the first supervisor ran still waits for it.
+            if !first {
+                let _ = self.announce(context);
+            }
+        }
+    }
+
+    pub fn wake_fd(&self) -> &EventFd {
+        &self.wake
+    }
+    pub fn channel_fd(&self) -> Option<std::os::fd::RawFd> {
+        self.channel.borrow().as_ref().map(Fd::as_raw)
+    }
+    pub fn record<'a>(&self, context: &'a Context) -> Option<&'a Record> {
+        context.segment.participants().get(self.holder)
+    }
+    pub fn count(&self, context: &Context, counter: Counter, by: u64) {
+        context.segment.count(self.holder, counter, by);
+    }
+
+    /// Picks up the fds the supervisor passed, without waiting. False: the supervisor's end is
+    /// closed.
+    pub fn pick_up(&self, context: &Context, pinned: impl Fn(u32) -> bool) -> bool {
+        let Some(record) = self.record(context) else {
+            return true;
+        };
+        let channel = self.channel.borrow();
+        let Some(channel) = channel.as_ref() else {
+            return true;
+        };
+        let mut payload = [0u8; fdpass::MAX_PAYLOAD_BYTES];
+        loop {
+            match fdpass::receive(channel.as_raw(), &mut payload) {
+                Receive::Got(mut got) => {
+                    record
+                        .own
+                        .fds_taken
+                        .store_sync(record.own.fds_taken.load_sync().wrapping_add(1));
+                    let passing = payload.get(..got.len).and_then(Passing::from_bytes);
+                    let fd = got.fds.first_mut().and_then(Option::take);
+                    // MSG_CTRUNC (our fd limit) leaves no fd: the lend comes back as NO_FD.
+                    if let (Some(passing), Some(fd)) = (passing, fd)
+                        && passing.epoch == self.epoch
+                    {
+                        self.duplicates.borrow_mut().put(
+                            passing.slot,
+                            passing.generation,
+                            fd,
+                            &pinned,
+                        );
+                    }
+                }
+                Receive::Empty => return true,
+                Receive::Closed => return false,
+                Receive::Failed(_) => return true,
+            }
+        }
+    }
+
+    /// Senders: what was passed since the last send, and old duplicates at most once a second.
+    pub fn refresh(&self, context: &Context, now_ms: u64) {
+        self.follow_supervisor(context);
+        // A worker picks up when it takes a lend, where it knows which fds it must not let go.
+        if self.worker == 0
+            && let Some(record) = self.record(context)
+            && record.supervised.fds_passed.load_sync() != record.own.fds_taken.load_sync()
+            && !self.pick_up(context, |_| false)
+        {
+            context.segment.header().supervisor_gone.store_sync(1);
+        }
+        if self.worker == 0 && now_ms.saturating_sub(self.swept_ms.get()) >= 1000 {
+            self.swept_ms.set(now_ms);
+            if let Ok(mut duplicates) = self.duplicates.try_borrow_mut() {
+                duplicates.sweep(&context.segment);
+            }
+        }
+    }
+
+    /// Makes sure that a message of `length` bytes has its blocks. False: the pool is exhausted.
+    pub fn ensure_reserve(&self, context: &Context, length: usize) -> bool {
+        let mut reserve = self.reserve.borrow_mut();
+        let blocks = context.segment.blocks();
+        while reserve.len() < length.div_ceil(PAYLOAD).max(1) {
+            match blocks.alloc(self.holder) {
+                Some(block) => reserve.push(block),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// After a large message most of its reserve goes back.
+    pub fn trim_reserve(&self, context: &Context) {
+        let mut reserve = self.reserve.borrow_mut();
+        while reserve.len() > KEPT_BLOCKS
+            && let Some(block) = reserve.pop()
+        {
+            context.segment.blocks().free(block);
+        }
+    }
+
+    /// Makes a chain of the reserved blocks and fills it. The caller has ensured the reserve.
+    pub fn build(&self, context: &Context, parts: &[&[u8]]) -> Option<u32> {
+        let mut reserve = self.reserve.borrow_mut();
+        let blocks = context.segment.blocks();
+        let first = reserve.pop()?;
+        let mut last = first;
+        for part in parts {
+            let mut rest = *part;
+            loop {
+                let n = blocks.append(last, rest);
+                rest = rest.get(n..)?;
+                if rest.is_empty() {
+                    break;
+                }
+                let next = reserve.pop()?;
+                blocks.head(last)?.next.set(next);
+                last = next;
+            }
+        }
+        Some(first)
+    }
+
+    /// An unused message goes back to the reserve's keeper: the pool.
+    pub fn discard(&self, context: &Context, first: u32) {
+        let blocks = context.segment.blocks();
+        blocks.stamp_chain(first, Stamp::private(self.holder));
+        blocks.free_chain(first);
+    }
+
+    pub fn leave(&self, context: &Context) {
+        let blocks = context.segment.blocks();
+        for block in self.reserve.borrow_mut().drain(..) {
+            if blocks
+                .head(block)
+                .is_some_and(|h| Stamp(h.stamp.load_sync()).usage() == BlockUse::Private)
+            {
+                blocks.free(block);
+            }
+        }
+        context.segment.participants().leave(self.holder);
+    }
+}

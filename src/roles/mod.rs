@@ -1,0 +1,13 @@
+//! Floor 4: what each participant does. Decisions come from `pure`, effects from `sys`, shared
+//! state from `shm` and `table`.
+#![forbid(unsafe_code)]
+
+pub mod context;
+pub mod duplicates;
+pub mod host;
+pub mod info;
+pub mod member;
+pub mod notice;
+pub mod sender;
+pub mod supervisor;
+pub mod worker;

@@ -1,0 +1,468 @@
+//! Sending, by any participant: directly when nothing is queued on the connection and this process
+//! has its fd, else into the connection's queue (P1), or onto the dial list (P5). Never waits.
+
+use std::io::IoSlice;
+
+use crate::pure::addr::Addr;
+use crate::pure::answer::{Kind, kind};
+use crate::pure::error::{Error, Result};
+use crate::pure::limits::{Full, QueueState, admit};
+use crate::pure::reason::Reason;
+use crate::pure::settings::{QueueFull, Settings};
+use crate::pure::words::{BlockUse, GateWord, Stamp};
+use crate::roles::context::Context;
+use crate::roles::member::Member;
+use crate::roles::supervisor::phase;
+use crate::shm::counters::Counter;
+use crate::shm::gate::{self, Take};
+use crate::sync::{Ordering, Word};
+use crate::sys::{self, sock};
+use crate::table::slot::{Slot, post};
+use crate::table::{blacklist, index, queue};
+
+pub const NO_CONNECT: u32 = 1;
+pub const CLOSE_AFTER: u32 = 2;
+pub const FRESH: u32 = 4;
+/// The library's own bytes (pong, error answer): nobody waits for a report of them.
+pub const UNREPORTED: u32 = 0x8000_0000;
+/// `Head::kind` on the dial list: no message, the word to end the connection to this address,
+/// because all queues together are full.
+pub const KIND_END: u32 = 0x10;
+
+/// Pieces a message may come in; the caller puts more together.
+pub const MAX_PARTS: usize = 64;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    pub conn_id: u32,
+    pub remote: Addr,
+    pub local: Addr,
+    pub flags: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    Directly,
+    Queued,
+}
+
+struct Call<'a> {
+    context: &'a Context,
+    member: &'a Member,
+    settings: &'a Settings,
+    parts: &'a [&'a [u8]],
+    length: usize,
+    target: Target,
+    cookie: u64,
+    now_ms: u64,
+}
+
+pub fn send(
+    context: &Context,
+    member: &Member,
+    target: Target,
+    parts: &[&[u8]],
+    cookie: u64,
+) -> Result<Sent> {
+    let settings = context.live();
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let now_ms = sys::clock::monotonic_ms();
+    let call = Call {
+        context,
+        member,
+        settings: &settings,
+        parts,
+        length,
+        target,
+        cookie,
+        now_ms,
+    };
+    let result = call.run();
+    member.trim_reserve(context);
+    match result {
+        Ok(Sent::Directly) => member.count(context, Counter::SendsDirect, 1),
+        Ok(Sent::Queued) => member.count(context, Counter::SendsQueued, 1),
+        Err(_) => member.count(context, Counter::SendsRefused, 1),
+    }
+    result
+}
+
+impl Call<'_> {
+    fn run(&self) -> Result<Sent> {
+        let header = self.context.segment.header();
+        if self.length == 0 || self.parts.len() > MAX_PARTS {
+            return Err(Error::Argument);
+        }
+        if self.length as u64 > self.settings.max_message_size_bytes {
+            return Err(Error::TooLarge);
+        }
+        if header.stopping.load_sync() != 0 {
+            return Err(Error::ShuttingDown);
+        }
+        if header.supervisor_gone.load_sync() != 0 {
+            return Err(Error::SupervisorGone);
+        }
+        self.member.refresh(self.context, self.now_ms);
+        if self.target.conn_id != 0 {
+            match self.by_id() {
+                Err(Error::NoConnection) if !self.target.remote.is_none() => {}
+                result => return result,
+            }
+        }
+        self.by_address()
+    }
+
+    fn by_id(&self) -> Result<Sent> {
+        let segment = &self.context.segment;
+        let (index, slot, generation) = segment
+            .by_id(self.target.conn_id)
+            .ok_or(Error::NoConnection)?;
+        if !self.target.remote.is_none() && slot.remote() != self.target.remote {
+            return Err(Error::NoConnection);
+        }
+        self.on_connection(index, slot, generation)
+    }
+
+    fn by_address(&self) -> Result<Sent> {
+        let segment = &self.context.segment;
+        let remote = &self.target.remote;
+        if remote.is_none() || remote.port == 0 || remote.is_unspecified() {
+            return Err(Error::Argument);
+        }
+        let record = self.member.record(self.context).ok_or(Error::NotAttached)?;
+        // While something of ours waits on the dial list, what follows goes the same way: it
+        // could overtake otherwise (P5).
+        let waits = record.own.dial_posted.load_sync() != record.supervised.dial_taken.load_sync();
+        if self.target.flags & FRESH == 0
+            && !waits
+            && let Some(found) = index::find(segment, remote, &self.target.local)
+            && let Some(slot) = segment.slot(found.slot)
+        {
+            match self.on_connection(found.slot, slot, found.generation) {
+                Err(Error::NoConnection) => {}
+                result => return result,
+            }
+        }
+        let no_connect = self.target.flags & NO_CONNECT != 0 || self.settings.no_connect;
+        if no_connect && !waits {
+            return Err(Error::NoConnection);
+        }
+        if segment.header().drain_ms.load_sync() != 0 {
+            return Err(Error::ShuttingDown);
+        }
+        if blacklist::check(segment.blacklist(), remote, self.now_ms) {
+            self.member
+                .count(self.context, Counter::BlacklistRefused, 1);
+            return Err(Error::Blacklisted);
+        }
+        self.post_to_dial_list()
+    }
+
+    /// The fd by which this process can write to the connection, if it has one. In the
+    /// supervisor's process it is read inside the gate only (TBL-3).
+    fn has_fd(&self, index: u32, generation: u32) -> bool {
+        self.context.is_supervisors_process()
+            || self
+                .member
+                .duplicates
+                .borrow()
+                .get(index, generation)
+                .is_some()
+    }
+
+    fn on_connection(&self, index: u32, slot: &Slot, generation: u32) -> Result<Sent> {
+        if !self.member.ensure_reserve(self.context, self.length) {
+            return Err(Error::TotalQueueFull);
+        }
+        if self.has_fd(index, generation) {
+            match gate::take_direct(&slot.output.gate, generation, self.member.holder) {
+                Take::Taken => return self.write_directly(index, slot, generation),
+                Take::Gone => return Err(Error::NoConnection),
+                Take::Busy => {}
+            }
+        }
+        self.queue(index, slot, generation)
+    }
+
+    fn write_directly(&self, index: u32, slot: &Slot, generation: u32) -> Result<Sent> {
+        let fd = if self.context.is_supervisors_process() {
+            slot.identity.fd.load_sync()
+        } else {
+            self.member
+                .duplicates
+                .borrow()
+                .get(index, generation)
+                .unwrap_or(-1)
+        };
+        let mut slices = [IoSlice::new(&[]); MAX_PARTS];
+        for (slice, part) in slices.iter_mut().zip(self.parts) {
+            *slice = IoSlice::new(part);
+        }
+        let slices = slices.get(..self.parts.len()).unwrap_or_default();
+        let more = self.member.batch.get() == Some((index, generation));
+        let written = match sock::send_parts(fd, slices, more) {
+            Ok(n) => n,
+            Err(errno) if errno.is_again() => 0,
+            Err(errno) => {
+                let reason = if errno == sys::Errno::EPIPE || errno == sys::Errno::ECONNRESET {
+                    Reason::PeerReset
+                } else {
+                    Reason::IoError
+                };
+                slot.want(reason as u32, errno.0);
+                let _ = gate::release(&slot.output.gate);
+                self.context.post(index, slot, post::ABORT);
+                return Err(Error::NoConnection);
+            }
+        };
+        if written > 0 {
+            if more {
+                self.member.corked.set(Some((index, generation)));
+            } else if self.member.corked.get() == Some((index, generation)) {
+                self.member.corked.set(None);
+            }
+        }
+        slot.output.bytes_out.bump(written as u64);
+        self.member
+            .count(self.context, Counter::BytesOut, written as u64);
+        if written == self.length {
+            slot.output.messages_out.bump(1);
+            self.member.count(self.context, Counter::MessagesOut, 1);
+            let mut bits = self.accepted_bits(slot);
+            if gate::release(&slot.output.gate) {
+                bits |= post::WRITE;
+            }
+            // While we held the gate the supervisor could not see the connection as written.
+            if slot.supervised.phase.load_sync() & phase::HALF_CLOSED != 0 {
+                bits |= post::ANSWERED;
+            }
+            if bits != 0 {
+                self.context.post(index, slot, bits);
+            }
+            return Ok(Sent::Directly);
+        }
+        if written == 0
+            && let Err(full) = self.admit(0)
+        {
+            let refused = self.refuse(full, index, slot);
+            if gate::release(&slot.output.gate) {
+                self.context.post(index, slot, post::WRITE);
+            }
+            return Err(refused);
+        }
+        // The rest of a message already begun is always admitted; its blocks are reserved.
+        let rest = (self.length - written) as u64;
+        let Some(first) = self.message(index, generation, written) else {
+            // Cannot happen with an ensured reserve; a half-written message ends the connection.
+            slot.want(Reason::Corrupt as u32, 0);
+            let _ = gate::release(&slot.output.gate);
+            self.context.post(index, slot, post::ABORT);
+            return Err(Error::NoMemory);
+        };
+        self.account(rest as i64);
+        queue::append(
+            self.context.segment.blocks(),
+            &slot.output,
+            first,
+            rest as u32,
+        );
+        let after = self.accepted_bits(slot);
+        gate::release_async(&slot.output.gate);
+        self.context.post(index, slot, after | post::WRITE);
+        Ok(Sent::Queued)
+    }
+
+    fn queue(&self, index: u32, slot: &Slot, generation: u32) -> Result<Sent> {
+        let blocks = self.context.segment.blocks();
+        let first = self
+            .message(index, generation, 0)
+            .ok_or(Error::TotalQueueFull)?;
+        self.account(self.length as i64);
+        let total_before = self
+            .context
+            .segment
+            .participants()
+            .queued_bytes()
+            .saturating_sub(self.length as u64);
+        let pushed = gate::push(&slot.output.gate, generation, first, |word: GateWord| {
+            let below = blocks
+                .head(word.inbox())
+                .map_or(0, |head| head.inbox_bytes.get());
+            let waiting = u64::from(below) + u64::from(slot.output.queued_bytes.load_sync());
+            let state = QueueState {
+                connection_bytes: waiting,
+                total_bytes: total_before,
+                conn_wq_max: self.settings.conn_wq_max_bytes,
+                wq_max: self.settings.wq_max_bytes,
+            };
+            admit(state, self.length as u64)?;
+            if let Some(head) = blocks.head(first) {
+                head.inbox_bytes
+                    .set(below.saturating_add(self.length as u32));
+                head.link.set(word.inbox());
+            }
+            Ok(())
+        });
+        match pushed {
+            Ok(()) => {
+                let after = self.accepted_bits(slot);
+                self.context.post(index, slot, after | post::WRITE);
+                Ok(Sent::Queued)
+            }
+            Err(full) => {
+                self.account(-(self.length as i64));
+                self.member.discard(self.context, first);
+                match full {
+                    Some(full) => Err(self.refuse(full, index, slot)),
+                    None => Err(Error::NoConnection),
+                }
+            }
+        }
+    }
+
+    /// The message in blocks, stamped for this connection.
+    fn message(&self, index: u32, generation: u32, written: usize) -> Option<u32> {
+        let blocks = self.context.segment.blocks();
+        let first = self.member.build(self.context, self.parts)?;
+        self.describe(first, written)?;
+        let head = blocks.head(first)?;
+        head.conn_id
+            .set(self.context.segment.id_of(index, generation));
+        blocks.stamp_chain(
+            first,
+            Stamp::new(BlockUse::Message, self.member.holder, index, generation),
+        );
+        Some(first)
+    }
+
+    fn describe(&self, first: u32, written: usize) -> Option<()> {
+        let head = self.context.segment.blocks().head(first)?;
+        head.length.set(self.length as u32);
+        head.written.set(written as u32);
+        head.flags.set(self.target.flags);
+        head.cookie.set(self.cookie);
+        head.origin.set(u32::from(self.member.holder));
+        head.reason.set(0);
+        head.errno.set(0);
+        head.conn_id.set(0);
+        head.kind.set(0);
+        for (cell, word) in head.remote.iter().zip(self.target.remote.to_words()) {
+            cell.set(word);
+        }
+        for (cell, word) in head.local.iter().zip(self.target.local.to_words()) {
+            cell.set(word);
+        }
+        Some(())
+    }
+
+    fn account(&self, bytes: i64) {
+        if let Some(record) = self.member.record(self.context) {
+            let cell = &record.own.added;
+            cell.store_sync(cell.load_sync().wrapping_add(bytes as u64));
+        }
+    }
+
+    fn admit(&self, connection_bytes: u64) -> core::result::Result<(), Full> {
+        let state = QueueState {
+            connection_bytes,
+            total_bytes: self.context.segment.participants().queued_bytes(),
+            conn_wq_max: self.settings.conn_wq_max_bytes,
+            wq_max: self.settings.wq_max_bytes,
+        };
+        admit(state, self.length as u64)
+    }
+
+    fn refuse(&self, full: Full, index: u32, slot: &Slot) -> Error {
+        let (reason, error) = match full {
+            Full::Connection => (Reason::ConnQueueFull, Error::ConnQueueFull),
+            Full::Total => (Reason::TotalQueueFull, Error::TotalQueueFull),
+        };
+        match self.settings.queue_full {
+            QueueFull::Close => {
+                slot.want(reason as u32, 0);
+                self.context.post(index, slot, post::ABORT);
+            }
+            QueueFull::Reject => {
+                // The host learns by on_writable when there is room again.
+                self.context.post(index, slot, post::WANTS_ROOM);
+            }
+        }
+        error
+    }
+
+    /// What follows from having accepted this message: accounts for half-close, close after send.
+    fn accepted_bits(&self, slot: &Slot) -> u32 {
+        slot.output.last_send_ms.set(self.now_ms);
+        let mut bits = 0;
+        let first_bytes = self
+            .parts
+            .iter()
+            .find(|part| !part.is_empty())
+            .copied()
+            .unwrap_or_default();
+        if let Kind::Response { status } = kind(first_bytes)
+            && status >= 200
+        {
+            let left = slot.answered();
+            if left <= 0 && slot.supervised.phase.load_sync() & phase::HALF_CLOSED != 0 {
+                bits |= post::ANSWERED;
+            }
+        }
+        if self.target.flags & CLOSE_AFTER != 0 {
+            slot.want(Reason::CloseAfterSend as u32, 0);
+            bits |= post::CLOSE;
+        }
+        bits
+    }
+
+    fn post_to_dial_list(&self) -> Result<Sent> {
+        if !self.member.ensure_reserve(self.context, self.length) {
+            return Err(Error::TotalQueueFull);
+        }
+        if self.admit(0).is_err() {
+            if self.settings.queue_full == QueueFull::Close {
+                // The connection may still wait on the list itself: the word that it is to end
+                // goes the same way.
+                let first = self
+                    .member
+                    .build(self.context, &[])
+                    .ok_or(Error::TotalQueueFull)?;
+                self.push_to_dial_list(first, 0, KIND_END)?;
+            }
+            return Err(Error::TotalQueueFull);
+        }
+        let first = self
+            .member
+            .build(self.context, self.parts)
+            .ok_or(Error::TotalQueueFull)?;
+        self.push_to_dial_list(first, self.length, 0)?;
+        Ok(Sent::Queued)
+    }
+
+    fn push_to_dial_list(&self, first: u32, length: usize, kind: u32) -> Result<()> {
+        let segment = &self.context.segment;
+        let blocks = segment.blocks();
+        let record = self.member.record(self.context).ok_or(Error::NotAttached)?;
+        self.describe(first, 0).ok_or(Error::NoMemory)?;
+        let head = blocks.head(first).ok_or(Error::NoMemory)?;
+        head.length.set(length as u32);
+        head.kind.set(kind);
+        blocks.stamp_chain(first, Stamp::new(BlockUse::Dial, self.member.holder, 0, 0));
+        self.account(length as i64);
+        record
+            .own
+            .dial_posted
+            .store_sync(record.own.dial_posted.load_sync().wrapping_add(1));
+        let list = &segment.header().line_dial.head;
+        let mut below = list.load_sync();
+        loop {
+            head.link.set(below);
+            match list.compare_exchange(below, first, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => break,
+                Err(now) => below = now,
+            }
+        }
+        self.context.wake_supervisor();
+        Ok(())
+    }
+}

@@ -1,0 +1,119 @@
+//! Listeners: accepting in bounded batches, pausing when fds run out.
+
+use super::{LEVEL_READ, Supervisor, TOKEN_LISTENER};
+use crate::pure::error::{Error, Result};
+use crate::shm::counters::Counter;
+use crate::sync::Word;
+use crate::sys::poll::Interest;
+use crate::sys::sock::{self, Accepted};
+
+/// Connections accepted from one listener before others have their turn.
+const BATCH: usize = 64;
+/// With no fd left, accepting is tried again after this time (or when a connection ends).
+const PAUSE_MS: u64 = 250;
+const SILENT: Interest = Interest {
+    read: false,
+    write: false,
+    one_shot: true,
+};
+const LOG_WARNING: u8 = 2;
+
+impl Supervisor {
+    pub(super) fn listen(&mut self) -> Result<()> {
+        for (i, listener) in self.context.listeners.iter().enumerate() {
+            let token = TOKEN_LISTENER | i as u64;
+            self.poll
+                .add(listener.fd.as_raw(), token, LEVEL_READ)
+                .map_err(|_| Error::System)?;
+        }
+        self.listening = true;
+        Ok(())
+    }
+
+    pub(super) fn unlisten(&mut self) {
+        if core::mem::take(&mut self.listening) {
+            self.accept_resume_ms = None;
+            for listener in &self.context.listeners {
+                let _ = self.poll.remove(listener.fd.as_raw());
+            }
+        }
+    }
+
+    pub(super) fn accept(&mut self, listener: usize) {
+        let context = self.context.clone();
+        let Some(fd) = context.listeners.get(listener).map(|l| l.fd.as_raw()) else {
+            return;
+        };
+        if !self.listening || self.accept_resume_ms.is_some() {
+            return;
+        }
+        for _ in 0..BATCH {
+            match sock::accept(fd) {
+                Accepted::Conn(fd, remote) => {
+                    if self.free.is_empty() {
+                        // Accepted and closed at once: the client learns now, not at its timeout.
+                        self.count(Counter::RefusedMaxConnections, 1);
+                        if let Some(suppressed) = self.accept_log.allow(self.now_ms) {
+                            let text = format!(
+                                "refused a connection from {remote}: max_connections reached"
+                            );
+                            self.log(LOG_WARNING, 0, suppressed, &text);
+                        }
+                        continue;
+                    }
+                    self.accepted(fd, &remote, listener);
+                }
+                Accepted::Empty => return,
+                Accepted::Retry => {}
+                Accepted::FdLimit(errno) => {
+                    self.pause_accept(errno.0);
+                    return;
+                }
+                Accepted::Failed(errno) => {
+                    if let Some(suppressed) = self.accept_log.allow(self.now_ms) {
+                        self.log(
+                            LOG_WARNING,
+                            0,
+                            suppressed,
+                            &format!("accept failed: {errno}"),
+                        );
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// No fd: the listeners are not looked at for a while. A level-triggered poll would report them
+    /// again and again, and take a whole CPU for nothing.
+    fn pause_accept(&mut self, errno: i32) {
+        self.count(Counter::AcceptPauses, 1);
+        self.accept_resume_ms = Some(self.now_ms + PAUSE_MS);
+        self.context.segment.header().gauges.accept_paused.set(1);
+        for (i, listener) in self.context.listeners.iter().enumerate() {
+            let _ = self
+                .poll
+                .modify(listener.fd.as_raw(), TOKEN_LISTENER | i as u64, SILENT);
+        }
+        if let Some(suppressed) = self.accept_log.allow(self.now_ms) {
+            let errno = crate::sys::Errno(errno);
+            self.log(
+                LOG_WARNING,
+                0,
+                suppressed,
+                &format!("accept paused: {errno}"),
+            );
+        }
+    }
+
+    /// An fd became free, or the pause is over.
+    pub(super) fn resume_accept(&mut self) {
+        if self.accept_resume_ms.take().is_some() && self.listening {
+            self.context.segment.header().gauges.accept_paused.set(0);
+            for (i, listener) in self.context.listeners.iter().enumerate() {
+                let token = TOKEN_LISTENER | i as u64;
+                let _ = self.poll.modify(listener.fd.as_raw(), token, LEVEL_READ);
+            }
+        }
+    }
+}

@@ -1,0 +1,448 @@
+//! P3, lending: which worker gets a connection with unread data, and what happens when none can
+//! take it now (it waits with us, unread: no capacity cliff) or when its worker stalls.
+
+use super::{Supervisor, lent, phase};
+use crate::pure::words::{Holder, OwnerState, OwnerWord};
+use crate::roles::notice::Entry;
+use crate::shm::counters::Counter;
+use crate::sync::{Ordering, Word};
+use crate::sys;
+use crate::table::slot::Slot;
+
+/// A worker that holds connections is asked for a sign of life this often.
+const PROBE_MS: u64 = 250;
+/// Held connections of a stalled worker that are watched or returned in one tick.
+const PER_TICK: usize = 256;
+
+/// One worker as the supervisor sees it.
+#[derive(Default)]
+pub struct Seat {
+    /// The worker's participant number, 0: none runs.
+    pub holder: Holder,
+    pub stalled: bool,
+    /// It got ring entries in this turn and sleeps: wake it once, at the end.
+    pub wake: bool,
+    /// Ring length and time when its ring last moved: a worker that was stopped takes nothing.
+    pub ring_len: u32,
+    pub ring_moved_ms: u64,
+    pub probed_ms: u64,
+}
+
+impl Supervisor {
+    /// A seat that can take one more ring entry, round robin.
+    fn pick_seat(&mut self, mut able: impl FnMut(&mut Self, usize) -> bool) -> Option<usize> {
+        let seats = self.seats.len();
+        for i in 0..seats {
+            let seat = (self.next_seat + i) % seats;
+            let usable = self
+                .seats
+                .get(seat)
+                .is_some_and(|s| s.holder != 0 && !s.stalled);
+            if !usable {
+                continue;
+            }
+            if !self
+                .context
+                .segment
+                .ring(seat)
+                .is_some_and(|ring| ring.has_room())
+            {
+                self.want_room(seat);
+                continue;
+            }
+            if able(self, seat) {
+                self.next_seat = seat + 1;
+                return Some(seat);
+            }
+        }
+        None
+    }
+
+    pub(super) fn want_room(&self, seat: usize) {
+        let holder = self.seats.get(seat).map_or(0, |s| s.holder);
+        if let Some(record) = self.context.segment.participants().get(holder) {
+            record.supervised.room_wanted.store_sync(1);
+        }
+    }
+
+    /// Puts an entry into some worker's ring. Returns the worker.
+    pub(super) fn push_to_any(
+        &mut self,
+        mut entry: impl FnMut(Holder) -> (Entry, u64),
+    ) -> Option<Holder> {
+        let seat = self.pick_seat(|_, _| true)?;
+        let holder = self.seats.get(seat)?.holder;
+        let (what, stamp) = entry(holder);
+        self.push(seat, what, stamp).then_some(holder)
+    }
+
+    pub(super) fn push(&mut self, seat: usize, entry: Entry, stamp: u64) -> bool {
+        let pushed = self
+            .context
+            .segment
+            .ring(seat)
+            .is_some_and(|ring| ring.push(entry.pack(), stamp));
+        if let Some(seat) = self.seats.get_mut(seat) {
+            seat.wake |= pushed;
+        }
+        pushed
+    }
+
+    /// An idle connection has unread data: to a worker, or into the waiting list.
+    pub(super) fn lend_or_wait(&mut self, index: u32, slot: &Slot, read_closed: bool) {
+        let owner = slot.owner();
+        if owner.state() != OwnerState::Idle {
+            return;
+        }
+        if !self.lend(index, slot, owner, read_closed) {
+            self.set_phase(slot, phase::WAITING);
+            self.waiting
+                .push_back((index, owner.generation(), read_closed));
+        }
+    }
+
+    fn lend(&mut self, index: u32, slot: &Slot, owner: OwnerWord, read_closed: bool) -> bool {
+        let Some(seat) = self.pick_seat(|this, seat| this.give_fd(seat, index, slot)) else {
+            return false;
+        };
+        let Some(holder) = self.seats.get(seat).map(|s| s.holder) else {
+            return false;
+        };
+        let lent = owner.lent_to(OwnerState::Lent, holder);
+        if !slot.swap_owner(owner, lent) {
+            return false;
+        }
+        let mut heads = core::mem::take(&mut self.lent_heads);
+        if !lent::is_linked(&self.context.segment, index) {
+            self.lent_count += 1;
+        }
+        lent::link(&self.context.segment, &mut heads, seat, index);
+        self.lent_heads = heads;
+        self.count(Counter::Handoffs, 1);
+        if let Some(worker) = self.context.segment.workers().get(seat) {
+            worker.lends.bump(1);
+        }
+        // Room was there when the seat was picked, and we are the ring's only producer.
+        self.push(
+            seat,
+            Entry::Lend {
+                slot: index,
+                read_closed,
+            },
+            lent.0,
+        )
+    }
+
+    /// Hand-offs that could not go before; in the order in which their data came.
+    pub(super) fn serve_waiting(&mut self) {
+        let context = self.context.clone();
+        for _ in 0..self.waiting.len() {
+            let Some(&(index, generation, read_closed)) = self.waiting.front() else {
+                break;
+            };
+            let Some(slot) = context.segment.slot(index) else {
+                break;
+            };
+            let owner = slot.owner();
+            let valid = owner.generation() == generation && owner.state() == OwnerState::Idle;
+            if valid && !self.lend(index, slot, owner, read_closed) {
+                break;
+            }
+            self.waiting.pop_front();
+            self.clear_phase(slot, phase::WAITING);
+        }
+        for _ in 0..self.deferred.len() {
+            let Some(&(index, generation, until_ms)) = self.deferred.front() else {
+                break;
+            };
+            if until_ms > self.now_ms {
+                break;
+            }
+            self.deferred.pop_front();
+            if let Some(slot) = context.segment.slot(index)
+                && slot.owner().generation() == generation
+            {
+                self.clear_phase(slot, phase::DEFERRED);
+                self.arm(index, slot);
+            }
+        }
+        self.serve_closes();
+        self.serve_notices();
+    }
+
+    /// One wake for all that a worker got in this turn.
+    pub(super) fn tell_workers(&mut self) {
+        self.send_sweeps();
+        for seat in 0..self.seats.len() {
+            let Some(place) = self.seats.get_mut(seat) else {
+                break;
+            };
+            if core::mem::take(&mut place.wake) {
+                let holder = place.holder;
+                self.wake(holder);
+            }
+        }
+    }
+
+    pub(super) fn wake(&self, holder: Holder) {
+        let asleep = self
+            .context
+            .segment
+            .participants()
+            .get(holder)
+            .is_some_and(|record| record.own.sleeping.load_sync() == 1);
+        if asleep
+            && let Some(fd) = self
+                .peers
+                .get(usize::from(holder))
+                .and_then(|peer| peer.wake.as_ref())
+        {
+            sys::event::notify_raw(fd.as_raw());
+        }
+    }
+
+    pub(super) fn wake_some_worker(&self) {
+        if let Some(seat) = self.seats.iter().find(|s| s.holder != 0 && !s.stalled) {
+            self.wake(seat.holder);
+        }
+    }
+    pub(super) fn wake_all_workers(&self) {
+        for seat in &self.seats {
+            if let Some(fd) = self
+                .peers
+                .get(usize::from(seat.holder))
+                .and_then(|peer| peer.wake.as_ref())
+            {
+                sys::event::notify_raw(fd.as_raw());
+            }
+        }
+    }
+
+    pub(super) fn needs_tick(&self) -> bool {
+        self.lent_count > 0
+            || !self.waiting.is_empty()
+            || !self.deferred.is_empty()
+            || !self.closes.is_empty()
+            || !self.notices.is_empty()
+            || !self.lent_notices.is_empty()
+            || self.closes_lent > 0
+            || !self.room_wanted.is_empty()
+    }
+
+    /// Looks for stalled workers (P3), while something is lent.
+    pub(super) fn tick(&mut self) {
+        if !self.needs_tick() || self.now_ms < self.tick_ms + super::TICK_MS {
+            return;
+        }
+        self.tick_ms = self.now_ms;
+        for (index, generation) in core::mem::take(&mut self.room_wanted) {
+            if let Some(slot) = self.context.clone().segment.slot(index)
+                && slot.is_open()
+                && slot.owner().generation() == generation
+                && slot.output.queue_head.get() == 0
+            {
+                self.tell_writable(index, slot);
+            }
+        }
+        for seat in 0..self.seats.len() {
+            let holder = self.seats.get(seat).map_or(0, |s| s.holder);
+            if holder == 0 {
+                continue;
+            }
+            let stalled_ms = self.stalled_for(seat, holder);
+            let stall_ms = self.live.worker_stall_ms;
+            let stalled = stalled_ms > stall_ms;
+            self.probe(seat, holder);
+            let newly = stalled && self.seats.get(seat).is_some_and(|s| !s.stalled);
+            if let Some(place) = self.seats.get_mut(seat) {
+                place.stalled = stalled;
+            }
+            if let Some(worker) = self.context.segment.workers().get(seat) {
+                worker.stalled.set(u32::from(stalled));
+            }
+            if newly {
+                self.take_unread(seat, holder);
+                self.take_notices(holder);
+                self.take_closes(holder);
+            }
+            if stalled {
+                self.watch_held(
+                    seat,
+                    holder,
+                    stalled_ms > self.live.worker_hold_ms + stall_ms,
+                );
+            } else {
+                self.prune(seat, holder);
+            }
+        }
+    }
+
+    /// A worker that is stopped while it only holds connections shows nothing: an entry in its ring
+    /// does, once a stall's length after its last movement.
+    fn probe(&mut self, seat: usize, holder: Holder) {
+        let context = self.context.clone();
+        let empty = context
+            .segment
+            .ring(seat)
+            .is_some_and(|ring| ring.is_empty());
+        let holds = self
+            .lent_heads
+            .get(seat)
+            .is_some_and(|head| *head != lent::NONE);
+        let Some(place) = self.seats.get_mut(seat) else {
+            return;
+        };
+        let due = self.now_ms >= place.probed_ms + PROBE_MS;
+        if empty && holds && due && place.holder == holder {
+            place.probed_ms = self.now_ms;
+            self.push(seat, Entry::Probe, 0);
+        }
+    }
+
+    /// How long the worker has been in one callback, or has let its ring lie.
+    fn stalled_for(&mut self, seat: usize, holder: Holder) -> u64 {
+        let Some(record) = self.context.segment.participants().get(holder) else {
+            return 0;
+        };
+        let since = record.own.callback_since_ms.load_sync();
+        let in_callback = if since == 0 {
+            0
+        } else {
+            self.now_ms.saturating_sub(since)
+        };
+        let len = self.context.segment.ring(seat).map_or(0, |ring| ring.len());
+        let now_ms = self.now_ms;
+        let Some(place) = self.seats.get_mut(seat) else {
+            return 0;
+        };
+        if len == 0 || len < place.ring_len || place.ring_moved_ms == 0 {
+            place.ring_moved_ms = now_ms;
+        }
+        place.ring_len = len;
+        in_callback.max(now_ms.saturating_sub(place.ring_moved_ms))
+    }
+
+    /// What a newly stalled worker has not begun to read goes to others at once.
+    pub(super) fn take_unread(&mut self, seat: usize, holder: Holder) {
+        let context = self.context.clone();
+        for index in lent::members(&context.segment, &self.lent_heads, seat, usize::MAX) {
+            let Some(slot) = context.segment.slot(index) else {
+                continue;
+            };
+            let owner = slot.owner();
+            if owner.worker() != holder {
+                continue;
+            }
+            match owner.state() {
+                OwnerState::Lent => {
+                    let idle = owner.to_supervisor(OwnerState::Idle);
+                    if slot.swap_owner(owner, idle) {
+                        self.unlend(index);
+                        self.count(Counter::Relends, 1);
+                        self.lend_or_wait(index, slot, true);
+                    }
+                }
+                // Answers of its batch may wait in the kernel for more (P10).
+                OwnerState::Reading => sys::sock::flush_nodelay(slot.identity.fd.get()),
+                _ => {}
+            }
+        }
+    }
+
+    /// Held connections of a stalled worker are armed with us as well; data that comes while it is
+    /// still stalled goes to another worker. `silent_too`: it is stalled longer than a hold lasts.
+    fn watch_held(&mut self, seat: usize, holder: Holder, silent_too: bool) {
+        let context = self.context.clone();
+        let mut done = 0;
+        for index in lent::members(&context.segment, &self.lent_heads, seat, usize::MAX) {
+            if done >= PER_TICK {
+                break;
+            }
+            let Some(slot) = context.segment.slot(index) else {
+                continue;
+            };
+            let owner = slot.owner();
+            if owner.worker() != holder || owner.state() != OwnerState::Held {
+                continue;
+            }
+            if silent_too {
+                done += 1;
+                if self.take_held(index, slot, owner) {
+                    self.arm(index, slot);
+                    self.schedule(index, slot);
+                }
+            } else if slot.supervised.phase.get() & phase::WATCHED == 0 {
+                done += 1;
+                self.set_phase(slot, phase::WATCHED);
+                self.arm(index, slot);
+            }
+        }
+    }
+
+    /// Held to Idle, with the worker's registration gone where we can reach it.
+    pub(super) fn take_held(&mut self, index: u32, slot: &Slot, owner: OwnerWord) -> bool {
+        if !slot.swap_owner(owner, owner.to_supervisor(OwnerState::Idle)) {
+            return false;
+        }
+        self.remove_from_worker(owner.worker(), slot);
+        self.unlend(index);
+        self.clear_phase(slot, phase::WATCHED);
+        slot.supervised.activity_ms.set(self.now_ms);
+        true
+    }
+
+    /// P4: in our own process whoever takes a connection removes it from the old worker's poll.
+    pub(super) fn remove_from_worker(&self, holder: Holder, slot: &Slot) {
+        let peer = self.peers.get(usize::from(holder));
+        if let Some(record) = self.context.segment.participants().get(holder)
+            && peer.is_some_and(|peer| peer.beside)
+        {
+            let epoll = record.supervised.epoll_fd.load_sync() as i32;
+            if epoll > 0 {
+                sys::poll::epoll_remove(epoll, slot.identity.fd.get());
+            }
+        }
+    }
+
+    /// An event on a watched connection: if its worker is still stalled, another one gets it.
+    pub(super) fn take_from_stalled(&mut self, index: u32, slot: &Slot, read_closed: bool) {
+        let owner = slot.owner();
+        let stalled = self
+            .seats
+            .iter()
+            .any(|seat| seat.holder == owner.worker() && seat.stalled);
+        self.clear_phase(slot, phase::WATCHED);
+        if stalled && self.take_held(index, slot, owner) {
+            self.count(Counter::Relends, 1);
+            self.lend_or_wait(index, slot, read_closed);
+        }
+    }
+
+    /// Drops list entries that are no longer true, a few each tick.
+    fn prune(&mut self, seat: usize, holder: Holder) {
+        let context = self.context.clone();
+        for index in lent::members(&context.segment, &self.lent_heads, seat, PER_TICK) {
+            let owner = context.segment.slot(index).map(Slot::owner);
+            let lent = owner.is_some_and(|o| {
+                o.worker() == holder
+                    && matches!(
+                        o.state(),
+                        OwnerState::Lent | OwnerState::Held | OwnerState::Reading
+                    )
+            });
+            if !lent {
+                self.unlend(index);
+            }
+        }
+        context.segment.header().gauges.idle.store(
+            context
+                .segment
+                .header()
+                .gauges
+                .connections
+                .get()
+                .saturating_sub(u64::from(self.lent_count)),
+            Ordering::Relaxed,
+        );
+    }
+}

@@ -1,0 +1,353 @@
+//! The supervisor: accepts and owns connections, lends them to workers, dials, flushes queued
+//! output, keeps time, ends connections, and cleans up after the dead. It runs no host code and
+//! never waits for another participant; the only place it sleeps is its own poll.
+//!
+//! Everything here is used by one thread. A turn: what was posted, the poll's events, hand-offs that
+//! could not go before, timers last (P11).
+
+mod accept;
+mod death;
+mod dial;
+mod ending;
+mod flush;
+mod handoff;
+mod lent;
+mod notices;
+mod peers;
+mod table;
+mod timers;
+
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use crate::pure::error::{Error, Result};
+use crate::pure::ratelimit::RateLimit;
+use crate::pure::settings::Settings;
+use crate::pure::wheel::Wheel;
+use crate::pure::words::Holder;
+use crate::roles::context::Context;
+use crate::shm::counters::Counter;
+use crate::shm::participants::{ACTIVE, SUPERVISOR};
+use crate::sync::{Ordering, Word};
+use crate::sys;
+use crate::sys::clock::{monotonic_ms, realtime_ms};
+use crate::sys::poll::{Interest, Poll, Ready};
+use handoff::Seat;
+use peers::Peer;
+
+/// `Supervised::phase`: what the supervisor has done with a connection. Others only read it.
+pub mod phase {
+    /// The peer's FIN was read.
+    pub const HALF_CLOSED: u32 = 1;
+    /// The end has begun: a worker that has it in Reading gives it back.
+    pub const ENDING: u32 = 2;
+    /// Ending, but queued output goes first.
+    pub const GRACEFUL: u32 = 4;
+    /// Our FIN is out; input is discarded until the peer's.
+    pub const LINGERING: u32 = 8;
+    pub const FD_CLOSED: u32 = 16;
+    /// `on_close` is in a ring or in the list of those to be told.
+    pub const CLOSE_LENT: u32 = 32;
+    /// The host was told (or does not want to be).
+    pub const CLOSE_TOLD: u32 = 64;
+    /// In the list of hand-offs that could not go yet.
+    pub const WAITING: u32 = 128;
+    /// A sender was refused for want of room.
+    pub const ROOM_WANTED: u32 = 256;
+    /// Output is queued; async mode was counted.
+    pub const QUEUED: u32 = 512;
+    /// Held by a stalled worker and armed with us as well.
+    pub const WATCHED: u32 = 1024;
+    /// Ends with a reset.
+    pub const RESET: u32 = 2048;
+    /// Not read for a moment: partial messages are at their bound, or its worker had no fd.
+    pub const DEFERRED: u32 = 4096;
+}
+
+const TOKEN_WAKE: u64 = u64::MAX;
+const TOKEN_ANNOUNCED: u64 = u64::MAX - 1;
+const TOKEN_LISTENER: u64 = 1 << 63;
+const TOKEN_PIDFD: u64 = 1 << 62;
+const LEVEL_READ: Interest = Interest {
+    read: true,
+    write: false,
+    one_shot: false,
+};
+/// How often stalls are looked for, while some connection is lent.
+const TICK_MS: u64 = 10;
+/// A longer gap between two turns means that we were stopped or suspended (P11).
+const GAP_MS: u64 = 1000;
+/// How long a stop waits for workers to tell the host of the last ends.
+const STOP_GRACE_MS: u64 = 5000;
+
+pub struct Supervisor {
+    context: Arc<Context>,
+    me: Holder,
+    poll: Poll,
+    ready: Vec<Ready>,
+    now_ms: u64,
+    last_turn_ms: u64,
+    live: Arc<Settings>,
+    wheel: Wheel,
+    wheel_violations: u64,
+    due: Vec<u32>,
+    /// Free slots, first in first out: a slot rests as long as possible before it is used again.
+    free: VecDeque<u32>,
+    peers: Vec<Peer>,
+    seats: Vec<Seat>,
+    next_seat: usize,
+    /// First lent connection of each seat, see `lent`.
+    lent_heads: Vec<u32>,
+    lent_count: u32,
+    /// Connections with unread data that no worker could take yet: (slot, generation, read_closed).
+    waiting: VecDeque<(u32, u32, bool)>,
+    /// Connections not read for a moment: (slot, generation, until).
+    deferred: VecDeque<(u32, u32, u64)>,
+    closes: VecDeque<(u32, u32)>,
+    closes_lent: u32,
+    /// Empty queues whose senders wait for room in all queues together.
+    room_wanted: VecDeque<(u32, u32)>,
+    notices: VecDeque<u32>,
+    lent_notices: Vec<notices::LentNotice>,
+    notice_number: u32,
+    tick_ms: u64,
+    sweep_ms: u64,
+    accept_resume_ms: Option<u64>,
+    accept_log: RateLimit,
+    end_log: RateLimit,
+    listening: bool,
+    stop_by_ms: Option<u64>,
+    drain_scan_ms: u64,
+    /// Participants that died, with the epoch of their record: its next owner is another one.
+    deaths: Vec<(Holder, u32)>,
+}
+
+impl Supervisor {
+    /// Takes the supervisor's place. `Role`: another one lives.
+    pub fn open(context: &Arc<Context>) -> Result<Supervisor> {
+        let segment = &context.segment;
+        let header = segment.header();
+        let pid = sys::process::pid() as u32;
+        let before = header.supervisor_pid.load_sync();
+        let alive = before != 0
+            && before != pid
+            && header.supervisor_gone.load_sync() == 0
+            && sys::process::process_alive(before as i32);
+        if alive {
+            return Err(Error::Role);
+        }
+        let record = segment
+            .participants()
+            .get(SUPERVISOR)
+            .ok_or(Error::Argument)?;
+        record.pid.store_sync(pid);
+        record.state.store_sync(ACTIVE);
+        header.supervisor_pid.store_sync(pid);
+        let now_ms = monotonic_ms();
+        let poll = Poll::new().map_err(|_| Error::System)?;
+        poll.add(context.wake.as_raw(), TOKEN_WAKE, LEVEL_READ)
+            .map_err(|_| Error::System)?;
+        poll.add(context.announced.as_raw(), TOKEN_ANNOUNCED, LEVEL_READ)
+            .map_err(|_| Error::System)?;
+        let participants = segment.participants().records.len();
+        let mut supervisor = Supervisor {
+            me: SUPERVISOR,
+            poll,
+            ready: Vec::new(),
+            now_ms,
+            last_turn_ms: now_ms,
+            live: context.live(),
+            wheel: Wheel::new(now_ms),
+            wheel_violations: 0,
+            due: Vec::new(),
+            free: (0..segment.slots().len() as u32).collect(),
+            peers: (0..=participants).map(|_| Peer::default()).collect(),
+            seats: segment.workers().iter().map(|_| Seat::default()).collect(),
+            next_seat: 0,
+            lent_heads: segment.workers().iter().map(|_| lent::NONE).collect(),
+            lent_count: 0,
+            waiting: VecDeque::new(),
+            deferred: VecDeque::new(),
+            closes: VecDeque::new(),
+            closes_lent: 0,
+            room_wanted: VecDeque::new(),
+            notices: VecDeque::new(),
+            lent_notices: Vec::new(),
+            notice_number: 0,
+            tick_ms: now_ms,
+            sweep_ms: 0,
+            accept_resume_ms: None,
+            accept_log: RateLimit::new(1, 1000),
+            end_log: RateLimit::new(10, 1000),
+            listening: false,
+            stop_by_ms: None,
+            drain_scan_ms: 0,
+            deaths: Vec::new(),
+            context: context.clone(),
+        };
+        supervisor.listen()?;
+        if header.epoch.load_sync() > 0 {
+            supervisor.inherit();
+        }
+        header.epoch.fetch_add(1, Ordering::SeqCst);
+        header.supervisor_gone.store_sync(0);
+        Ok(supervisor)
+    }
+
+    pub fn fd(&self) -> RawFd {
+        self.poll.fd()
+    }
+
+    fn count(&self, counter: Counter, by: u64) {
+        self.context.segment.count(self.me, counter, by);
+    }
+
+    /// A line for the host's log; told by a worker.
+    fn log(&self, level: u8, conn_id: u32, suppressed: u32, text: &str) {
+        if self.context.wants.log && level <= self.live.log_level as u8 {
+            let log = self.context.segment.log();
+            log.write(self.me, level, conn_id, suppressed, realtime_ms(), text);
+            self.wake_some_worker();
+        }
+    }
+
+    /// One turn. Waits at most `max_wait_ms` (none: until something is due). Ok(true): more is ready.
+    pub fn step(&mut self, max_wait_ms: Option<u64>) -> Result<bool> {
+        let wait = self.announce_sleep(max_wait_ms);
+        let waited = self.poll.wait(wait);
+        let header_sleep = &self.context.segment.header().line_sleep.sleeping;
+        header_sleep.store_sync(0);
+        waited.map_err(|_| Error::System)?;
+        self.now_ms = monotonic_ms();
+        self.live = self.context.live();
+        // Stopped or suspended: what piled up in the sockets is served before any deadline is
+        // believed; a late supervisor must not close the healthy.
+        let gap = self.now_ms.saturating_sub(self.last_turn_ms) > GAP_MS;
+        self.last_turn_ms = self.now_ms;
+
+        self.serve_posts();
+        self.serve_dial_list();
+        let mut ready = core::mem::take(&mut self.ready);
+        ready.clear();
+        ready.extend(self.poll.events());
+        for event in &ready {
+            self.on_event(event);
+        }
+        self.ready = ready;
+        self.serve_deaths();
+        self.serve_waiting();
+        self.tick();
+        if !gap {
+            self.serve_timers();
+        }
+        self.serve_stop()?;
+        self.tell_workers();
+        // A host with a loop of its own polls now: what is posted meanwhile must wake it.
+        let pending = max_wait_ms == Some(0) && self.sleeps_with_work();
+        Ok(gap || pending)
+    }
+
+    /// P2: says that we sleep, then looks once more at everything that could have come before.
+    fn announce_sleep(&mut self, max_wait_ms: Option<u64>) -> Option<u64> {
+        let pending = self.sleeps_with_work();
+        if pending {
+            return Some(0);
+        }
+        match (self.next_timeout_ms(), max_wait_ms) {
+            (Some(due), Some(max)) => Some(due.min(max)),
+            (due, max) => due.or(max),
+        }
+    }
+
+    /// Says that we sleep; true: there is work all the same.
+    fn sleeps_with_work(&self) -> bool {
+        let segment = &self.context.segment;
+        let header = segment.header();
+        header.line_sleep.sleeping.store_sync(1);
+        !segment.mailbox().is_empty()
+            || header.line_dial.head.load_sync() != 0
+            || !self.deaths.is_empty()
+            || (header.stopping.load_sync() == 1 && self.stop_by_ms.is_none())
+    }
+
+    /// Milliseconds until something is due; none: nothing is.
+    pub fn next_timeout_ms(&self) -> Option<u64> {
+        let now_ms = monotonic_ms();
+        let header = self.context.segment.header();
+        let mut due: Option<u64> = self.wheel.next_ms();
+        let mut offer = |at: u64| due = Some(due.map_or(at, |d| d.min(at)));
+        if self.needs_tick() {
+            offer(self.tick_ms + TICK_MS);
+        }
+        if let Some(at) = self.accept_resume_ms {
+            offer(at);
+        }
+        if self.peers.iter().any(|peer| peer.sweep_due) {
+            offer(self.sweep_ms + 1000);
+        }
+        if header.drain_ms.load_sync() != 0 || self.stop_by_ms.is_some() {
+            offer(self.drain_scan_ms + 50);
+        }
+        due.map(|at| at.saturating_sub(now_ms))
+    }
+
+    fn on_event(&mut self, event: &Ready) {
+        match event.token {
+            TOKEN_WAKE => self.context.wake.drain(),
+            TOKEN_ANNOUNCED => self.serve_announcements(),
+            token if token & TOKEN_LISTENER != 0 => self.accept((token & 0xFFFF) as usize),
+            token if token & TOKEN_PIDFD != 0 => {
+                self.on_process_end((token & 0xFFFF) as Holder, (token >> 16) as u32)
+            }
+            token => self.on_connection_event(token as u32, (token >> 32) as u32, event),
+        }
+    }
+
+    /// `sipwire_stop` and `sipwire_drain`.
+    fn serve_stop(&mut self) -> Result<()> {
+        let context = self.context.clone();
+        let header = context.segment.header();
+        if header.drain_ms.load_sync() != 0 && self.stop_by_ms.is_none() {
+            self.drain_scan(header.drain_ms.load_sync());
+        }
+        if header.stopping.load_sync() == 0 {
+            return Ok(());
+        }
+        if self.stop_by_ms.is_none() {
+            self.stop_by_ms = Some(self.now_ms + STOP_GRACE_MS);
+            self.unlisten();
+            self.end_all();
+        }
+        self.drain_scan_ms = self.now_ms;
+        let told = self.free.len() == context.segment.slots().len()
+            && self.notices.is_empty()
+            && header.gauges.notices.load_sync() == 0
+            && header.line_dial.head.load_sync() == 0;
+        let nobody = self.seats.iter().all(|seat| seat.holder == 0);
+        if told || nobody || self.stop_by_ms.is_some_and(|by| self.now_ms >= by) {
+            header.stopping.store_sync(2);
+            // A worker that announced itself before it could see the 2 sleeps already: it is to be
+            // woken too.
+            self.serve_announcements();
+            self.wake_all_workers();
+            return Err(Error::ShuttingDown);
+        }
+        Ok(())
+    }
+
+    /// Orderly end of the role: sockets are closed, a successor may begin.
+    pub fn close(self) {
+        let context = self.context.clone();
+        for slot in context.segment.slots() {
+            if slot.is_open() {
+                let fd = slot.identity.fd.swap(-1, Ordering::SeqCst);
+                if fd >= 0 {
+                    sys::sock::shutdown_both(fd);
+                    sys::sock::close(fd);
+                }
+            }
+        }
+        context.segment.header().supervisor_pid.store_sync(0);
+    }
+}

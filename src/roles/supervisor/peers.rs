@@ -1,0 +1,326 @@
+//! The other participants as the supervisor knows them: how to wake them, how to pass them fds,
+//! how to learn of their death.
+
+use super::{LEVEL_READ, Supervisor, TOKEN_PIDFD};
+use crate::pure::words::Holder;
+use crate::roles::duplicates::Passing;
+use crate::roles::member::Announcement;
+use crate::roles::notice::Entry;
+use crate::shm::counters::Counter;
+use crate::shm::participants::ACTIVE;
+use crate::sync::Word;
+use crate::sys::fdpass::{self, Passed, Receive};
+use crate::sys::{self, Fd};
+use crate::table::slot::Slot;
+
+/// A sender that queues twice to a connection within this time is passed its fd.
+const OFFER_MS: u64 = 5000;
+
+#[derive(Default)]
+pub struct Peer {
+    pub epoch: u32,
+    /// Worker index + 1, 0: a sender.
+    pub worker: u32,
+    /// In this process: fd numbers in slots mean something to it.
+    pub beside: bool,
+    pub wake: Option<Fd>,
+    pub channel: Option<Fd>,
+    pub pidfd: Option<Fd>,
+    pub sweep_due: bool,
+    /// Connections it queued to lately: (slot, generation, when).
+    lately: Vec<(u32, u32, u64)>,
+}
+
+/// The bit of a participant in a slot's `duplicates`; participants above 64 have none and are
+/// passed an fd each time.
+pub fn bit(holder: Holder) -> u64 {
+    match u32::from(holder).checked_sub(1) {
+        Some(n) if n < 64 => 1 << n,
+        _ => 0,
+    }
+}
+
+impl Supervisor {
+    /// New participants, and the host's word that a process died.
+    pub(super) fn serve_announcements(&mut self) {
+        let context = self.context.clone();
+        let mut payload = [0u8; fdpass::MAX_PAYLOAD_BYTES];
+        while let Receive::Got(mut got) = fdpass::receive(context.announced.as_raw(), &mut payload)
+        {
+            let Some(said) = payload.get(..got.len).and_then(Announcement::from_bytes) else {
+                continue;
+            };
+            if said.holder == 0 {
+                self.note_death_of(said.pid);
+                continue;
+            }
+            let Some(record) = context.segment.participants().get(said.holder) else {
+                continue;
+            };
+            // Left or died before we came to read this.
+            if record.state.load_sync() != ACTIVE || record.epoch.load_sync() != said.epoch {
+                continue;
+            }
+            let [wake, channel, pidfd, _] = &mut got.fds;
+            let beside = said.pid == sys::process::pid() as u32;
+            if let Some(seat) = said.worker.checked_sub(1) {
+                let before = self.seats.get(seat as usize).map_or(0, |s| s.holder);
+                if before != 0 {
+                    self.reclaim(before);
+                }
+            }
+            self.forget_peer(said.holder);
+            self.forget_duplicates_of(said.holder);
+            if let Some(pidfd) = pidfd.as_ref() {
+                let token = TOKEN_PIDFD | u64::from(said.epoch) << 16 | u64::from(said.holder);
+                let _ = self.poll.add(pidfd.as_raw(), token, LEVEL_READ);
+            }
+            let peer = Peer {
+                epoch: said.epoch,
+                worker: said.worker,
+                beside,
+                wake: wake.take(),
+                channel: channel.take(),
+                pidfd: pidfd.take(),
+                sweep_due: false,
+                lately: Vec::new(),
+            };
+            if let Some(place) = self.peers.get_mut(usize::from(said.holder)) {
+                *place = peer;
+            }
+            if let Some(seat) = said.worker.checked_sub(1)
+                && let Some(place) = self.seats.get_mut(seat as usize)
+            {
+                *place = super::handoff::Seat {
+                    holder: said.holder,
+                    ..Default::default()
+                };
+            }
+        }
+    }
+
+    pub(super) fn forget_duplicates_of(&self, holder: Holder) {
+        let bit = bit(holder);
+        for slot in self.context.segment.slots() {
+            let kept = slot.supervised.duplicates.get();
+            if kept & bit != 0 {
+                slot.supervised.duplicates.set(kept & !bit);
+            }
+        }
+    }
+
+    /// Makes sure that the worker at `seat` has an fd for the connection. False: its channel is
+    /// full (the kernel takes few fds at a time), try another one.
+    pub(super) fn give_fd(&mut self, seat: usize, index: u32, slot: &Slot) -> bool {
+        let Some(holder) = self.seats.get(seat).map(|s| s.holder) else {
+            return false;
+        };
+        let Some(peer) = self.peers.get(usize::from(holder)) else {
+            return false;
+        };
+        if peer.beside || slot.supervised.duplicates.get() & bit(holder) != 0 {
+            return true;
+        }
+        let passed = self.pass(holder, index, slot);
+        if !passed {
+            self.want_room(seat);
+        }
+        passed
+    }
+
+    fn pass(&self, holder: Holder, index: u32, slot: &Slot) -> bool {
+        let Some(peer) = self.peers.get(usize::from(holder)) else {
+            return false;
+        };
+        let Some(channel) = peer.channel.as_ref() else {
+            return false;
+        };
+        let fd = slot.identity.fd.get();
+        let passing = Passing {
+            slot: index,
+            generation: slot.owner().generation(),
+            epoch: peer.epoch,
+        };
+        if fd < 0 || fdpass::pass(channel.as_raw(), &passing.to_bytes(), &[fd]) != Passed::Sent {
+            return false;
+        }
+        slot.supervised
+            .duplicates
+            .set(slot.supervised.duplicates.get() | bit(holder));
+        if let Some(record) = self.context.segment.participants().get(holder) {
+            let passed = record.supervised.fds_passed.load_sync();
+            record
+                .supervised
+                .fds_passed
+                .store_sync(passed.wrapping_add(1));
+        }
+        self.count(Counter::FdsPassed, 1);
+        true
+    }
+
+    /// The worker had no fd for what we lent it: it dropped its duplicate, or the kernel lost it.
+    pub(super) fn forget_duplicate(&mut self, index: u32, slot: &Slot) {
+        let seat = super::lent::seat_of(&self.context.segment, index);
+        if let Some(holder) = seat.and_then(|seat| self.seats.get(seat)).map(|s| s.holder) {
+            slot.supervised
+                .duplicates
+                .set(slot.supervised.duplicates.get() & !bit(holder));
+        }
+    }
+
+    /// A message of `holder` was queued: at the second one within a while it is passed the fd, so
+    /// that it can write directly (P4).
+    pub(super) fn offer_fd(&mut self, holder: Holder, index: u32, slot: &Slot) {
+        let limit = self.context.settings.fd_cache;
+        let (now_ms, generation) = (self.now_ms, slot.owner().generation());
+        let unpicked = self
+            .context
+            .segment
+            .participants()
+            .get(holder)
+            .map_or(0, |record| {
+                record
+                    .supervised
+                    .fds_passed
+                    .load_sync()
+                    .wrapping_sub(record.own.fds_taken.load_sync())
+            });
+        let Some(peer) = self.peers.get_mut(usize::from(holder)) else {
+            return;
+        };
+        let has = slot.supervised.duplicates.get() & bit(holder) != 0;
+        if peer.beside || peer.channel.is_none() || has || unpicked >= limit {
+            return;
+        }
+        peer.lately
+            .retain(|(_, _, at)| now_ms.saturating_sub(*at) < OFFER_MS);
+        let before = peer
+            .lately
+            .iter()
+            .position(|(s, g, _)| (*s, *g) == (index, generation));
+        match before {
+            Some(at) => {
+                peer.lately.swap_remove(at);
+                self.pass(holder, index, slot);
+            }
+            None if peer.lately.len() < 64 => peer.lately.push((index, generation, now_ms)),
+            None => {}
+        }
+    }
+
+    /// Processes in `mask` keep duplicates of a connection that ended.
+    pub(super) fn want_sweep(&mut self, mask: u64) {
+        for n in 0..64 {
+            if mask & (1 << n) != 0
+                && let Some(peer) = self.peers.get_mut(n + 1)
+            {
+                peer.sweep_due = peer.worker != 0 && !peer.beside;
+            }
+        }
+    }
+
+    /// Tells workers, at most once a second, that some of their duplicates are of no use any more.
+    pub(super) fn send_sweeps(&mut self) {
+        if self.now_ms < self.sweep_ms + 1000 || !self.peers.iter().any(|peer| peer.sweep_due) {
+            return;
+        }
+        self.sweep_ms = self.now_ms;
+        for holder in 0..self.peers.len() {
+            let Some(peer) = self.peers.get_mut(holder) else {
+                break;
+            };
+            if core::mem::take(&mut peer.sweep_due)
+                && let Some(seat) = peer.worker.checked_sub(1)
+            {
+                self.push(seat as usize, Entry::Sweep, 0);
+            }
+        }
+    }
+
+    fn note_death_of(&mut self, pid: u32) {
+        let dead: Vec<(Holder, u32)> = self
+            .context
+            .segment
+            .participants()
+            .active()
+            .filter(|(_, record)| record.pid.load_sync() == pid)
+            .map(|(holder, record)| (holder, record.epoch.load_sync()))
+            .collect();
+        self.deaths.extend(dead);
+    }
+
+    /// A pidfd became readable: the process has ended and takes no further step. Its record may be
+    /// another one's by now: then it left in order before it ended.
+    pub(super) fn on_process_end(&mut self, holder: Holder, epoch: u32) {
+        let Some(peer) = self.peers.get(usize::from(holder)) else {
+            return;
+        };
+        if peer.epoch != epoch {
+            return; // an event of a predecessor's, fetched before it was forgotten
+        }
+        let records = self.context.clone();
+        let same = records
+            .segment
+            .participants()
+            .get(holder)
+            .is_some_and(|record| {
+                record.state.load_sync() == ACTIVE && record.epoch.load_sync() == epoch
+            });
+        if same {
+            let pidfd = self
+                .peers
+                .get_mut(usize::from(holder))
+                .and_then(|p| p.pidfd.take());
+            if let Some(pidfd) = pidfd {
+                let _ = self.poll.remove(pidfd.as_raw());
+            }
+            self.deaths.push((holder, epoch));
+        } else {
+            self.reclaim(holder);
+            self.forget_peer(holder);
+        }
+    }
+
+    /// Takes back what was lent to a worker that left and what it did not come to.
+    pub(super) fn reclaim(&mut self, holder: Holder) {
+        if let Some(seat) = self.seats.iter().position(|seat| seat.holder == holder) {
+            if let Some(place) = self.seats.get_mut(seat) {
+                place.holder = 0;
+            }
+            self.take_unread(seat, holder);
+            self.take_notices(holder);
+            self.take_closes(holder);
+        }
+    }
+
+    /// Workers that left in order, without their process having ended.
+    pub(super) fn serve_leaves(&mut self) {
+        let context = self.context.clone();
+        for seat in 0..self.seats.len() {
+            let holder = self.seats.get(seat).map_or(0, |s| s.holder);
+            let sits = context
+                .segment
+                .workers()
+                .get(seat)
+                .map_or(0, |w| w.participant.load_sync());
+            if holder != 0 && u32::from(holder) != sits {
+                self.reclaim(holder);
+                self.forget_peer(holder);
+            }
+        }
+    }
+
+    pub(super) fn forget_peer(&mut self, holder: Holder) {
+        if let Some(peer) = self.peers.get_mut(usize::from(holder)) {
+            if let Some(pidfd) = peer.pidfd.take() {
+                let _ = self.poll.remove(pidfd.as_raw());
+            }
+            *peer = Peer::default();
+        }
+        for seat in &mut self.seats {
+            if seat.holder == holder {
+                *seat = super::handoff::Seat::default();
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! P11: one timer entry for each connection, at or before its earliest deadline. What moves a
+//! deadline (progress, messages) does not touch the entry; when it fires we look again.
+
+use super::ending::Mode;
+use super::table::SlotLinks;
+use super::{Supervisor, phase};
+use crate::pure::deadline::{self, Due, Limits, Times};
+use crate::pure::reason::Reason;
+use crate::pure::words::{GateWord, OwnerState};
+use crate::sync::Word;
+use crate::table::slot::Slot;
+
+/// Deadlines served in one turn.
+const PER_TURN: usize = 1024;
+
+impl Supervisor {
+    fn times(&self, slot: &Slot) -> Times {
+        let gate = GateWord(slot.output.gate.load_sync());
+        let now = slot.supervised.phase.get();
+        let state = slot.owner().state();
+        let supervised = &slot.supervised;
+        let half_closed = now & phase::HALF_CLOSED != 0 && now & phase::ENDING == 0;
+        let lingering = now & phase::LINGERING != 0;
+        let unread = now & phase::WAITING != 0 || state == OwnerState::Lent;
+        Times {
+            connecting: gate.has(GateWord::CONNECTING) && now & phase::FD_CLOSED == 0,
+            idle: state == OwnerState::Idle && now & (phase::WAITING | phase::ENDING) == 0,
+            // Progress counts from when we saw the queue begin; an inbox behind a holder that is
+            // stopped counts too.
+            queued: now & phase::QUEUED != 0
+                && (slot.output.queue_head.get() != 0 || gate.inbox() != 0),
+            progress_ms: supervised.progress_ms.get(),
+            activity_ms: supervised
+                .activity_ms
+                .get()
+                .max(slot.output.last_send_ms.get()),
+            created_ms: supervised.created_ms.get(),
+            // Bytes that wait for a worker may be the rest of the message.
+            message_started_ms: if unread
+                || now & phase::ENDING != 0
+                || state == OwnerState::Reading
+            {
+                0
+            } else {
+                slot.input.message_started_ms.get()
+            },
+            waits_for_first_message: !slot.is_outbound()
+                && !unread
+                && now & phase::ENDING == 0
+                && slot.input.messages_in.get() == 0,
+            half_closed_ms: if half_closed {
+                supervised.activity_ms.get().max(1)
+            } else {
+                0
+            },
+            lingering_ms: if lingering {
+                supervised.progress_ms.get().max(1)
+            } else {
+                0
+            },
+        }
+    }
+
+    fn limits(&self, slot: &Slot) -> Limits {
+        let own = u64::from(slot.output.lifetime_ms.get());
+        Limits {
+            connect_timeout_ms: self.live.connect_timeout_ms,
+            send_timeout_ms: self.live.send_timeout_ms,
+            lifetime_ms: if own > 0 {
+                own
+            } else {
+                self.live.connection_lifetime_ms
+            },
+            message_timeout_ms: self.live.message_timeout_ms,
+            first_message_timeout_ms: self.live.first_message_timeout_ms,
+            half_close_timeout_ms: self.live.half_close_timeout_ms,
+            linger_ms: self.live.linger_ms,
+        }
+    }
+
+    /// Makes sure that the connection's entry fires no later than its next deadline.
+    pub(super) fn schedule(&mut self, index: u32, slot: &Slot) {
+        if !slot.is_open() {
+            return;
+        }
+        let (at_ms, _) = deadline::next(&self.times(slot), &self.limits(slot), self.now_ms);
+        let context = self.context.clone();
+        let links = SlotLinks(&context.segment);
+        let linked = crate::pure::wheel::Wheel::is_linked(&links, index);
+        if !linked || slot.supervised.timer_deadline_ms.get() > at_ms {
+            self.wheel.insert(&links, index, at_ms);
+        }
+    }
+
+    pub(super) fn serve_timers(&mut self) {
+        if self.accept_resume_ms.is_some_and(|at| self.now_ms >= at) {
+            self.resume_accept();
+        }
+        let context = self.context.clone();
+        if self.wheel.violations() != self.wheel_violations {
+            // A scribbled link made the wheel cut a list: no connection may lose its timer (P12).
+            self.wheel_violations = self.wheel.violations();
+            context.segment.violation(self.me);
+            self.wheel.rebuild(
+                &SlotLinks(&context.segment),
+                context.segment.slots().len() as u32,
+            );
+        }
+        let mut due = core::mem::take(&mut self.due);
+        due.clear();
+        self.wheel.expire(
+            &SlotLinks(&context.segment),
+            self.now_ms,
+            PER_TURN,
+            &mut due,
+        );
+        for &index in &due {
+            let Some(slot) = context.segment.slot(index) else {
+                continue;
+            };
+            if !slot.is_open() {
+                continue;
+            }
+            let (at_ms, what) = deadline::next(&self.times(slot), &self.limits(slot), self.now_ms);
+            if at_ms > self.now_ms {
+                self.schedule(index, slot);
+                continue;
+            }
+            match what {
+                Due::Close(reason) => {
+                    let errno = match reason {
+                        Reason::ConnectTimeout | Reason::SendTimeout => {
+                            crate::sys::Errno::ETIMEDOUT.0
+                        }
+                        _ => 0,
+                    };
+                    let mode = match reason {
+                        // Nothing is under way: an orderly end.
+                        Reason::Lifetime | Reason::HalfCloseTimeout => Mode::Graceful,
+                        other => Mode::of(other, self.live.close_rst),
+                    };
+                    self.end(index, slot, reason, errno, mode);
+                    self.schedule(index, slot);
+                }
+                Due::LingerOver => self.linger_over(index, slot),
+                Due::Look => self.schedule(index, slot),
+            }
+        }
+        self.due = due;
+    }
+}

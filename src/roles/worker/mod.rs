@@ -1,0 +1,468 @@
+//! The worker: takes connections that are lent to it, reads, frames, calls the host, gives back.
+//!
+//! Invariant: between two instructions outside `turn` no connection is in Reading on our behalf, so
+//! the supervisor can take any of them back when a callback takes too long.
+//! One value per worker, used by one thread.
+
+mod hold;
+mod notices;
+pub use notices::drain_log;
+mod turn;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::pure::error::{Error, Result};
+use crate::pure::words::{OwnerState, OwnerWord};
+use crate::roles::context::Context;
+use crate::roles::member::Member;
+use crate::roles::notice;
+use crate::roles::supervisor::phase;
+use crate::shm::counters::Counter;
+use crate::shm::participants::Record;
+use crate::sync::{Ordering, Word};
+use crate::sys::clock::monotonic_ms;
+use crate::sys::poll::{Interest, Poll, Ready};
+use crate::table::segment::WorkerRecord;
+use crate::table::slot::{Slot, post};
+use hold::HoldList;
+use std::os::fd::RawFd;
+use turn::{After, READ_BYTES};
+
+const WAKE: u64 = u64::MAX;
+const CHANNEL: u64 = u64::MAX - 1;
+const READ: Interest = Interest {
+    read: true,
+    write: false,
+    one_shot: false,
+};
+/// Level-triggered with no wish: the kernel still reports a hangup, and nothing else.
+const HANGUP_ONLY: Interest = Interest {
+    read: false,
+    write: false,
+    one_shot: false,
+};
+/// Ring entries taken in one step, so that held connections get their turn.
+const ENTRIES_PER_STEP: usize = 256;
+
+pub struct Worker {
+    context: Arc<Context>,
+    member: Rc<Member>,
+    index: usize,
+    poll: Poll,
+    held: HoldList,
+    /// Read here; one byte more for the NUL behind a message.
+    buffer: Vec<u8>,
+    /// A message that arrived in several reads is made contiguous here.
+    assembly: Vec<u8>,
+    ready: Vec<Ready>,
+    started: bool,
+    /// The connection of the present turn: its fd stays.
+    reading: Option<u32>,
+}
+
+impl Worker {
+    /// Takes the place of worker `index`. `Role`: somebody else has it (perhaps dead, and not yet
+    /// recovered by the supervisor).
+    pub fn open(context: &Arc<Context>, index: usize) -> Result<Worker> {
+        let record = context
+            .segment
+            .workers()
+            .get(index)
+            .ok_or(Error::Argument)?;
+        if record.participant.load_sync() != 0 {
+            return Err(Error::Role);
+        }
+        // The place is taken before the supervisor hears of us: a worker whose place is another's
+        // counts as gone.
+        let mut claimed = 0;
+        let joined = Member::join(context, index as u32 + 1, |holder| {
+            let mine = u32::from(holder);
+            let free =
+                record
+                    .participant
+                    .compare_exchange(0, mine, Ordering::SeqCst, Ordering::SeqCst);
+            claimed = if free.is_ok() { mine } else { 0 };
+            free.is_ok()
+        });
+        if joined.is_err() && claimed != 0 {
+            let _ =
+                record
+                    .participant
+                    .compare_exchange(claimed, 0, Ordering::SeqCst, Ordering::SeqCst);
+        }
+        let member = joined?;
+        record.held.set(0);
+        let poll = Poll::new().map_err(|_| Error::System)?;
+        if let Some(record) = member.record(context) {
+            record.supervised.epoll_fd.store_sync(poll.fd() as u32);
+        }
+        member.duplicates.borrow_mut().set_epoll(poll.fd());
+        poll.add(member.wake_fd().as_raw(), WAKE, READ)
+            .map_err(|_| Error::System)?;
+        if let Some(channel) = member.channel_fd() {
+            poll.add(channel, CHANNEL, HANGUP_ONLY)
+                .map_err(|_| Error::System)?;
+        }
+        Ok(Worker {
+            held: HoldList::new(context.settings.max_connections),
+            buffer: vec![0; READ_BYTES + 1],
+            assembly: Vec::new(),
+            ready: Vec::new(),
+            context: context.clone(),
+            member,
+            index,
+            poll,
+            started: false,
+            reading: None,
+        })
+    }
+
+    pub fn member(&self) -> &Rc<Member> {
+        &self.member
+    }
+    pub fn fd(&self) -> RawFd {
+        self.poll.fd()
+    }
+    fn record(&self) -> Option<&Record> {
+        self.member.record(&self.context)
+    }
+    fn place(&self) -> Option<&WorkerRecord> {
+        self.context.segment.workers().get(self.index)
+    }
+
+    /// Waits at most `max_wait_ms` (none: as long as nothing is due) and does what is there.
+    /// Ok(true): more is ready.
+    pub fn step(&mut self, max_wait_ms: Option<u64>) -> Result<bool> {
+        if !self.started {
+            self.started = true;
+            self.context.host.on_worker_start(self.index as i32);
+        }
+        let context = self.context.clone();
+        let wait = self.announce_sleep(max_wait_ms);
+        let waited = self.poll.wait(wait);
+        if let Some(record) = self.record() {
+            record.own.sleeping.store_sync(0);
+        }
+        waited.map_err(|_| Error::System)?;
+        let mut ready = core::mem::take(&mut self.ready);
+        ready.clear();
+        ready.extend(self.poll.events());
+        let mut gone = false;
+        for event in &ready {
+            match event.token {
+                WAKE => self.member.wake_fd().drain(),
+                CHANNEL => gone = true,
+                _ => self.on_ready(event),
+            }
+        }
+        self.ready = ready;
+        let more = self.take_lends();
+        self.end_holds(monotonic_ms());
+        notices::drain_log(&context, &self.member);
+        if let Some(place) = self.place() {
+            place.held.set(self.held.len());
+        }
+        // 2: the supervisor has closed everything and needs no worker any more; its end of our
+        // channel closes right after.
+        let stopping = context.segment.header().stopping.load_sync() >= 2;
+        if stopping && (!more || gone) {
+            return Err(Error::ShuttingDown);
+        }
+        if gone {
+            context.segment.header().supervisor_gone.store_sync(1);
+            return Err(Error::SupervisorGone);
+        }
+        // A host with a loop of its own polls now: what is lent meanwhile must wake it.
+        let pending = max_wait_ms == Some(0) && self.sleeps_with_work();
+        Ok(more || pending)
+    }
+
+    /// P2: says that we sleep, then looks once more at what could have come before that.
+    fn announce_sleep(&self, max_wait_ms: Option<u64>) -> Option<u64> {
+        let pending = self.sleeps_with_work();
+        if pending {
+            return Some(0);
+        }
+        match (self.next_timeout_ms(), max_wait_ms) {
+            (Some(due), Some(max)) => Some(due.min(max)),
+            (due, max) => due.or(max),
+        }
+    }
+
+    /// Says that we sleep; true: there is work all the same.
+    fn sleeps_with_work(&self) -> bool {
+        let Some(record) = self.record() else {
+            return true;
+        };
+        record.own.sleeping.store_sync(1);
+        let segment = &self.context.segment;
+        segment
+            .ring(self.index)
+            .is_some_and(|ring| !ring.is_empty())
+            || segment.header().stopping.load_sync() >= 2
+            || (self.context.wants.log && segment.log().waiting())
+    }
+
+    /// Milliseconds until a hold ends.
+    pub fn next_timeout_ms(&self) -> Option<u64> {
+        let first = self.held.first()?;
+        let ends = first.data_ms + self.context.live().worker_hold_ms;
+        Some(ends.saturating_sub(monotonic_ms()))
+    }
+
+    fn take_lends(&mut self) -> bool {
+        let context = self.context.clone();
+        let Some(ring) = context.segment.ring(self.index) else {
+            return false;
+        };
+        for _ in 0..ENTRIES_PER_STEP {
+            let Some((what, stamp)) = ring.pop() else {
+                break;
+            };
+            match notice::Entry::unpack(what) {
+                Some(notice::Entry::Lend { slot, read_closed }) => {
+                    self.on_lend(slot, OwnerWord(stamp), read_closed);
+                }
+                Some(notice::Entry::Close { slot }) => self.on_close(slot, OwnerWord(stamp)),
+                Some(notice::Entry::Notice { block }) => self.on_notice(block, stamp),
+                Some(notice::Entry::Sweep) => {
+                    self.member.duplicates.borrow_mut().sweep(&context.segment)
+                }
+                Some(notice::Entry::Probe) => {}
+                None => context.segment.violation(self.member.holder),
+            }
+        }
+        // Also what came with lends that were taken back meanwhile: a channel left full would let no
+        // other fd through.
+        if self.record().is_some_and(|record| {
+            record.supervised.fds_passed.load_sync() != record.own.fds_taken.load_sync()
+        }) {
+            self.pick_up();
+        }
+        // A supervisor that found ring or channel full waits for this.
+        if let Some(record) = self.record()
+            && record.supervised.room_wanted.load_sync() != 0
+        {
+            record.supervised.room_wanted.store_sync(0);
+            context.wake_supervisor();
+        }
+        !ring.is_empty()
+    }
+
+    /// The fd by which we read it: the supervisor's own in its process, else our duplicate.
+    fn fd_of(&self, index: u32, slot: &Slot, generation: u32) -> Option<RawFd> {
+        if self.context.is_supervisors_process() {
+            return Some(slot.identity.fd.load_sync());
+        }
+        let kept = self.member.duplicates.borrow().get(index, generation);
+        kept.or_else(|| {
+            self.pick_up();
+            self.member.duplicates.borrow().get(index, generation)
+        })
+    }
+
+    /// Takes the fds that were passed; those of connections we hold or read stay.
+    fn pick_up(&self) {
+        let (held, reading) = (&self.held, self.reading);
+        self.member.pick_up(&self.context, |slot| {
+            reading == Some(slot) || held.get(slot).is_some()
+        });
+    }
+
+    fn on_lend(&mut self, index: u32, lent: OwnerWord, read_closed: bool) {
+        let context = self.context.clone();
+        let Some(slot) = context.segment.slot(index) else {
+            return;
+        };
+        let reading = lent.to(OwnerState::Reading);
+        let mine = lent.state() == OwnerState::Lent && lent.worker() == self.member.holder;
+        if !mine || !slot.swap_owner(lent, reading) {
+            return; // taken back, or closed meanwhile
+        }
+        // Held for an earlier lend and taken from us: its registration went with it.
+        self.held.remove(index);
+        self.reading = Some(index);
+        if let Some(record) = self.record()
+            && record.supervised.fds_passed.load_sync() != record.own.fds_taken.load_sync()
+        {
+            self.pick_up();
+        }
+        let Some(fd) = self.fd_of(index, slot, lent.generation()) else {
+            self.member.count(&context, Counter::NoFdReturns, 1);
+            if slot.swap_owner(reading, reading.to_supervisor(OwnerState::Idle)) {
+                context.post(index, slot, post::NO_FD);
+            }
+            return;
+        };
+        self.open_if_new(index, slot, reading);
+        let after = self.turn(index, slot, reading, fd, read_closed);
+        self.after_turn(index, slot, reading, fd, after);
+    }
+
+    fn on_ready(&mut self, event: &Ready) {
+        let (index, generation) = (event.token as u32, (event.token >> 32) as u32);
+        let context = self.context.clone();
+        let Some(slot) = context.segment.slot(index) else {
+            return;
+        };
+        let owner = slot.owner();
+        let mine = owner.state() == OwnerState::Held
+            && owner.generation() == generation
+            && owner.worker() == self.member.holder;
+        let reading = owner.to(OwnerState::Reading);
+        if !mine || !slot.swap_owner(owner, reading) {
+            self.forget(index, generation);
+            return;
+        }
+        self.reading = Some(index);
+        let Some(fd) = self.fd_of(index, slot, generation) else {
+            self.give_back(index, slot, reading, None, post::NO_FD);
+            return;
+        };
+        let read_closed = event.read_closed || event.hangup_or_error || event.priority;
+        let after = self.turn(index, slot, reading, fd, read_closed);
+        self.after_turn(index, slot, reading, fd, after);
+    }
+
+    fn after_turn(&mut self, index: u32, slot: &Slot, reading: OwnerWord, fd: RawFd, after: After) {
+        let now_ms = monotonic_ms();
+        let hold_ms = self.context.live().worker_hold_ms;
+        match after {
+            After::Hold { data } if hold_ms > 0 => {
+                let known = self
+                    .held
+                    .get(index)
+                    .filter(|held| held.generation == reading.generation());
+                if known.is_none() {
+                    let token = u64::from(reading.generation()) << 32 | u64::from(index);
+                    // EEXIST: registered for an earlier lend that was taken from us.
+                    if self.poll.add(fd, token, READ).is_err()
+                        && self.poll.modify(fd, token, READ).is_err()
+                    {
+                        self.give_back(index, slot, reading, None, 0);
+                        return;
+                    }
+                }
+                if data || known.is_none() {
+                    self.held.touch(index, reading.generation(), now_ms);
+                }
+                let held = reading.to(OwnerState::Held);
+                let _ = slot.swap_owner(reading, held);
+                // The host asked for the end during the turn: the supervisor could not take the
+                // connection from Reading, so it waits for us.
+                let ending = slot.supervised.phase.load_sync() & phase::ENDING != 0;
+                if ending && slot.swap_owner(held, reading) {
+                    self.give_back(index, slot, reading, Some(fd), 0);
+                }
+            }
+            After::Hold { .. } => self.give_back(index, slot, reading, Some(fd), 0),
+            After::GiveBack(reasons) => self.give_back(index, slot, reading, Some(fd), reasons),
+        }
+    }
+
+    /// From Reading: our registration ends, then the connection is the supervisor's.
+    fn give_back(
+        &mut self,
+        index: u32,
+        slot: &Slot,
+        reading: OwnerWord,
+        fd: Option<RawFd>,
+        reasons: u32,
+    ) {
+        if self.held.get(index).is_some() {
+            if let Some(fd) = fd {
+                let _ = self.poll.remove(fd);
+            }
+            self.held.remove(index);
+        }
+        // Noted before the swap: who dies in between leaves the reasons for recovery to find.
+        slot.note(reasons);
+        if slot.swap_owner(reading, reading.to_supervisor(OwnerState::Idle)) {
+            self.member.count(&self.context, Counter::Givebacks, 1);
+            self.context.post(index, slot, reasons | post::RETURN);
+        }
+    }
+
+    /// A connection that is no longer ours. In the supervisor's process whoever took it has removed
+    /// our registration, and its fd number may be another connection's by now; a duplicate of
+    /// our own we remove ourselves.
+    fn forget(&mut self, index: u32, generation: u32) {
+        if let Some(held) = self.held.get(index)
+            && held.generation == generation
+        {
+            self.held.remove(index);
+        }
+        if !self.context.is_supervisors_process() {
+            let kept = self.member.duplicates.borrow().get(index, generation);
+            if let Some(fd) = kept {
+                let _ = self.poll.remove(fd);
+            }
+            let ended = self
+                .context
+                .segment
+                .slot(index)
+                .is_none_or(|s| s.owner().generation() != generation);
+            if ended {
+                self.member.duplicates.borrow_mut().drop_slot(index);
+            }
+        }
+    }
+
+    fn end_holds(&mut self, now_ms: u64) {
+        let hold_ms = self.context.live().worker_hold_ms;
+        let context = self.context.clone();
+        while let Some(held) = self.held.first() {
+            if held.data_ms + hold_ms > now_ms {
+                break;
+            }
+            let Some(slot) = context.segment.slot(held.slot) else {
+                self.held.remove(held.slot);
+                continue;
+            };
+            let owner = slot.owner();
+            let mine = owner.state() == OwnerState::Held
+                && owner.generation() == held.generation
+                && owner.worker() == self.member.holder;
+            let reading = owner.to(OwnerState::Reading);
+            if mine && slot.swap_owner(owner, reading) {
+                let fd = self.fd_of(held.slot, slot, held.generation);
+                self.give_back(held.slot, slot, reading, fd, 0);
+            } else {
+                self.forget(held.slot, held.generation);
+                self.held.remove(held.slot);
+            }
+        }
+    }
+
+    /// Orderly end: everything held goes back.
+    pub fn close(mut self) {
+        let context = self.context.clone();
+        while let Some(held) = self.held.first() {
+            if let Some(slot) = context.segment.slot(held.slot) {
+                let owner = slot.owner();
+                let mine =
+                    owner.state() == OwnerState::Held && owner.worker() == self.member.holder;
+                let reading = owner.to(OwnerState::Reading);
+                if mine && slot.swap_owner(owner, reading) {
+                    let fd = self.fd_of(held.slot, slot, held.generation);
+                    self.give_back(held.slot, slot, reading, fd, 0);
+                    continue;
+                }
+            }
+            self.held.remove(held.slot);
+        }
+        if self.started {
+            context.host.on_worker_stop(self.index as i32);
+        }
+        if let Some(place) = self.place() {
+            place.held.set(0);
+            let mine = u32::from(self.member.holder);
+            let _ = place
+                .participant
+                .compare_exchange(mine, 0, Ordering::SeqCst, Ordering::SeqCst);
+        }
+        self.member.leave(&context);
+        context.wake_supervisor();
+    }
+}

@@ -1,0 +1,387 @@
+//! One turn at one connection: read what is there (bounded), frame it, call the host with each
+//! complete message, park what is left of an unfinished one. The connection is in Reading.
+
+use super::Worker;
+use crate::pure::addr::IpText;
+use crate::pure::answer::{Kind, error_answer, kind};
+use crate::pure::framing::{FrameError, Framer, Limits, Step};
+use crate::pure::reason::Reason;
+use crate::pure::words::{GateWord, OwnerWord};
+use crate::roles::host::Message;
+use crate::roles::sender::{self, Target};
+use crate::roles::supervisor::phase;
+use crate::shm::counters::Counter;
+use crate::sync::{Ordering, Word};
+use crate::sys::clock::monotonic_ms;
+use crate::sys::{Errno, sock};
+use crate::table::partial;
+use crate::table::slot::{Slot, post};
+use std::ops::Range;
+use std::os::fd::RawFd;
+
+/// One read takes at most this; a read that fills it is followed by another one.
+pub const READ_BYTES: usize = 65_536;
+/// Full reads in one turn: a flooding connection then waits for the others (level-triggered, so the
+/// poll tells of it again).
+const READS_PER_TURN: usize = 2;
+
+/// Where the connection goes after the turn.
+pub enum After {
+    /// Nothing more to read now (or the turn's budget is used up). `data`: something was read.
+    Hold { data: bool },
+    /// To the supervisor, with these reasons.
+    GiveBack(u32),
+}
+
+/// A complete message that is not delivered yet: it waits until it is known whether another one
+/// follows in the same read (P10).
+struct Complete {
+    place: Place,
+    header_length: u32,
+    body_length: u32,
+}
+enum Place {
+    Buffer(Range<usize>),
+    Assembly,
+}
+
+/// The connection of this turn.
+struct Conn<'a> {
+    index: u32,
+    slot: &'a Slot,
+    generation: u32,
+    fd: RawFd,
+}
+
+impl Worker {
+    pub(super) fn turn(
+        &mut self,
+        index: u32,
+        slot: &Slot,
+        reading: OwnerWord,
+        fd: RawFd,
+        read_closed: bool,
+    ) -> After {
+        let conn = Conn {
+            index,
+            slot,
+            generation: reading.generation(),
+            fd,
+        };
+        let mut data = false;
+        for _ in 0..READS_PER_TURN {
+            let live = self.context.live();
+            // Who already has an unfinished message goes on: that is how room is made.
+            let fresh = slot.input.partial_head.get() == 0;
+            if fresh
+                && self.context.segment.participants().partial_bytes() >= live.partial_max_bytes
+            {
+                return After::GiveBack(post::NO_ROOM);
+            }
+            let room = self.buffer.get_mut(..READ_BYTES).unwrap_or_default();
+            let n = match sock::recv(fd, room) {
+                Ok(0) => return self.at_end_of_stream(&conn),
+                Ok(n) => n,
+                Err(errno) if errno.is_again() => break,
+                Err(errno) => {
+                    let reset = errno == Errno::ECONNRESET || errno == Errno::EPIPE;
+                    let reason = if reset {
+                        Reason::PeerReset
+                    } else {
+                        Reason::IoError
+                    };
+                    slot.want(reason as u32, errno.0);
+                    return After::GiveBack(post::ABORT);
+                }
+            };
+            data = true;
+            slot.input.bytes_in.bump(n as u64);
+            self.member.count(&self.context, Counter::BytesIn, n as u64);
+            if let Some(reasons) = self.frame(&conn, n) {
+                return After::GiveBack(reasons);
+            }
+            // A short read means empty, unless the end of the stream is behind it.
+            if n < READ_BYTES && !read_closed {
+                break;
+            }
+        }
+        After::Hold { data }
+    }
+
+    /// The peer has sent FIN; it may still wait for answers.
+    fn at_end_of_stream(&mut self, conn: &Conn<'_>) -> After {
+        if Framer::from_words(conn.slot.framer_words()).in_message() {
+            conn.slot.want(Reason::EofInMessage as u32, 0);
+            return After::GiveBack(post::CLOSE);
+        }
+        After::GiveBack(post::PEER_FIN)
+    }
+
+    /// Frames the first `n` bytes of the buffer. Some: the connection goes back with these reasons.
+    fn frame(&mut self, conn: &Conn<'_>, n: usize) -> Option<u32> {
+        let live = self.context.live();
+        let limits = Limits {
+            max_message_bytes: live.max_message_size_bytes as u32,
+            accept_no_content_length: live.accept_no_content_length,
+        };
+        let now_ms = monotonic_ms();
+        let mut framer = Framer::from_words(conn.slot.framer_words());
+        let mut at = 0;
+        let mut waiting: Option<Complete> = None;
+        let mut parked = None;
+        let mut end = None;
+        while at < n && end.is_none() {
+            let input = self.buffer.get(at..n).unwrap_or_default();
+            match framer.feed(input, now_ms as u32, &limits) {
+                Step::More { start } => {
+                    if at + start < n || framer.in_message() {
+                        parked = Some(at + start..n);
+                    }
+                    at = n;
+                }
+                Step::Message {
+                    start,
+                    end: stop,
+                    header_length,
+                    body_length,
+                } => {
+                    let range = at + start..at + stop;
+                    at += stop;
+                    if let Some(previous) = waiting.take()
+                        && !self.deliver(conn, previous, true)
+                    {
+                        end = Some(0);
+                        break;
+                    }
+                    let place = self.gather(conn, range);
+                    waiting = Some(Complete {
+                        place,
+                        header_length,
+                        body_length,
+                    });
+                }
+                Step::Ping { end: stop } => {
+                    at += stop;
+                    // The pong comes after the answers to what was before the ping.
+                    if let Some(previous) = waiting.take()
+                        && !self.deliver(conn, previous, false)
+                    {
+                        end = Some(0);
+                        break;
+                    }
+                    self.member.count(&self.context, Counter::Pings, 1);
+                    if live.crlf_ping {
+                        self.send_own(conn, b"\r\n");
+                    }
+                }
+                Step::Bad {
+                    start,
+                    end: stop,
+                    error,
+                    header_length,
+                } => {
+                    let range = at + start..at + stop;
+                    if let Some(previous) = waiting.take() {
+                        let _ = self.deliver(conn, previous, false);
+                    }
+                    end = Some(self.refuse(conn, range, error, header_length));
+                }
+            }
+        }
+        if let Some(last) = waiting.take()
+            && !self.deliver(conn, last, false)
+        {
+            end = end.or(Some(0));
+        }
+        self.uncork(conn);
+        if end.is_some() {
+            return end;
+        }
+        conn.slot.set_framer_words(framer.to_words());
+        match parked {
+            Some(range) => self.park(conn, range, now_ms),
+            None => {
+                conn.slot.input.message_started_ms.set(0);
+                None
+            }
+        }
+    }
+
+    /// The bytes of an unfinished message stay in blocks while nobody reads.
+    fn park(&mut self, conn: &Conn<'_>, range: Range<usize>, now_ms: u64) -> Option<u32> {
+        if conn.slot.input.partial_head.get() == 0 {
+            conn.slot.input.message_started_ms.set(now_ms);
+        }
+        let bytes = self.buffer.get(range).unwrap_or_default();
+        let holder = self.member.holder;
+        if partial::append(
+            &self.context.segment,
+            holder,
+            conn.index,
+            conn.slot,
+            conn.generation,
+            bytes,
+        ) {
+            return None;
+        }
+        conn.slot.want(Reason::Resource as u32, Errno::ENOMEM.0);
+        Some(post::ABORT)
+    }
+
+    /// Makes the message contiguous if its first part was parked.
+    fn gather(&mut self, conn: &Conn<'_>, range: Range<usize>) -> Place {
+        conn.slot.input.message_started_ms.set(0);
+        if conn.slot.input.partial_head.get() == 0 {
+            return Place::Buffer(range);
+        }
+        self.assembly.clear();
+        partial::take(
+            &self.context.segment,
+            self.member.holder,
+            conn.slot,
+            &mut self.assembly,
+        );
+        self.assembly
+            .extend_from_slice(self.buffer.get(range).unwrap_or_default());
+        self.assembly.push(0);
+        Place::Assembly
+    }
+
+    /// Calls `on_message`. False: the connection is to end, nothing more is delivered.
+    fn deliver(&mut self, conn: &Conn<'_>, complete: Complete, more: bool) -> bool {
+        let slot = conn.slot;
+        let first = slot.input.messages_in.get() == 0;
+        slot.input.messages_in.bump(1);
+        self.member.count(&self.context, Counter::MessagesIn, 1);
+        if let Some(place) = self.place() {
+            place.messages.bump(1);
+        }
+        // The message is lent to the host with a NUL behind it; the byte there may be the first
+        // one of the next message.
+        let mut buffer = core::mem::take(&mut self.buffer);
+        let mut assembly = core::mem::take(&mut self.assembly);
+        let (data, behind) = match &complete.place {
+            Place::Assembly => (assembly.as_mut_slice(), None),
+            Place::Buffer(range) => {
+                let behind = buffer.get(range.end).copied();
+                let data = buffer
+                    .get_mut(range.start..range.end + 1)
+                    .unwrap_or_default();
+                if let Some(last) = data.last_mut() {
+                    *last = 0;
+                }
+                (data, behind.map(|byte| (range.end, byte)))
+            }
+        };
+        if matches!(kind(data), Kind::Request { ack: false }) {
+            slot.output.pending_answers.fetch_add(1, Ordering::SeqCst);
+        }
+        let mut message = Message {
+            conn_id: self.context.segment.id_of(conn.index, conn.generation),
+            data,
+            header_length: complete.header_length as usize,
+            body_length: complete.body_length as usize,
+            remote: slot.remote(),
+            local: slot.local(),
+            listener: slot.identity.listener.get() as i32 - 1,
+            worker: self.index as i32,
+            time_ms: monotonic_ms(),
+            conn_user: slot.output.user.load_sync(),
+            first,
+        };
+        self.member
+            .batch
+            .set(more.then_some((conn.index, conn.generation)));
+        let verdict = self.calling(|| self.context.host.on_message(&mut message));
+        self.member.batch.set(None);
+        if let Some((at, byte)) = behind
+            && let Some(place) = buffer.get_mut(at)
+        {
+            *place = byte;
+        }
+        self.buffer = buffer;
+        self.assembly = assembly;
+        if verdict < 0 {
+            slot.want(Reason::Host as u32, 0);
+            self.context.post(conn.index, slot, post::CLOSE);
+            return false;
+        }
+        !self.is_ending(slot)
+    }
+
+    /// The host (in the callback) or the supervisor asked for the end of this connection.
+    fn is_ending(&self, slot: &Slot) -> bool {
+        slot.output.posted.load_sync() & (post::CLOSE | post::ABORT) != 0
+            || slot.supervised.phase.load_sync() & phase::ENDING != 0
+            || GateWord(slot.output.gate.load_sync()).has(GateWord::CLOSING)
+    }
+
+    /// The stream cannot be followed any more: answer if the headers allow it, then end.
+    fn refuse(
+        &mut self,
+        conn: &Conn<'_>,
+        range: Range<usize>,
+        error: FrameError,
+        header_length: Option<u32>,
+    ) -> u32 {
+        let (reason, status, phrase) = match error {
+            FrameError::NotSip => (Reason::NotSip, 0, ""),
+            FrameError::TooLarge => (Reason::TooLarge, 513, "Message Too Large"),
+            FrameError::HeaderTooLarge => (Reason::TooLarge, 513, "Message Too Large"),
+            FrameError::LengthMissing => (Reason::BadLength, 400, "Content-Length Missing"),
+            FrameError::LengthInvalid => (Reason::BadLength, 400, "Bad Content-Length"),
+            FrameError::LengthConflict => (Reason::BadLength, 400, "Conflicting Content-Length"),
+        };
+        conn.slot.want(reason as u32, 0);
+        if self.context.live().error_answers && status != 0 {
+            if let Place::Buffer(range) = self.gather(conn, range) {
+                self.assembly.clear();
+                self.assembly
+                    .extend_from_slice(self.buffer.get(range).unwrap_or_default());
+            }
+            // A header block that never ended is answered from the lines that did.
+            let length = header_length.map_or_else(
+                || memchr::memrchr(b'\n', &self.assembly).map_or(0, |at| at + 1),
+                |length| length as usize,
+            );
+            self.assembly.truncate(length);
+            if header_length.is_none() {
+                self.assembly.extend_from_slice(b"\r\n");
+            }
+            let headers = &self.assembly;
+            let remote = conn.slot.remote();
+            let ip = IpText(&remote).to_string();
+            let mut answer = Vec::new();
+            if error_answer(
+                headers,
+                status,
+                phrase,
+                Some((&ip, remote.port)),
+                &mut answer,
+            ) && self.send_own(conn, &answer)
+            {
+                self.member.count(&self.context, Counter::ErrorAnswers, 1);
+            }
+        }
+        post::CLOSE
+    }
+
+    /// Sends something of the library's own on this connection.
+    fn send_own(&self, conn: &Conn<'_>, bytes: &[u8]) -> bool {
+        let target = Target {
+            conn_id: self.context.segment.id_of(conn.index, conn.generation),
+            remote: crate::pure::addr::Addr::none(),
+            local: crate::pure::addr::Addr::none(),
+            flags: sender::NO_CONNECT | sender::UNREPORTED,
+        };
+        sender::send(&self.context, &self.member, target, &[bytes], 0).is_ok()
+    }
+
+    /// Answers that went out with MSG_MORE wait in the kernel for more: there is no more now.
+    fn uncork(&self, conn: &Conn<'_>) {
+        if self.member.corked.get() == Some((conn.index, conn.generation)) {
+            self.member.corked.set(None);
+            sock::flush_nodelay(conn.fd);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Making an instance: settings checked, segment mapped, listeners bound, all before any fork.
+
+use std::sync::Arc;
+
+use crate::pure::addr::Addr;
+use crate::pure::error::Error;
+use crate::pure::settings::Settings;
+use crate::roles::context::{Context, Listener};
+use crate::roles::host::Host;
+use crate::sync::Word;
+use crate::sys::Errno;
+use crate::sys::sock::{self, SocketOptions};
+use crate::table::segment::Segment;
+
+/// A failure with the one line that says what to do about it.
+#[derive(Debug)]
+pub struct Failure {
+    pub error: Error,
+    pub line: String,
+    pub errno: i32,
+}
+
+pub struct Instance {
+    pub context: Arc<Context>,
+    /// Threads of `start`. Only touched by `start` and `stop`, never in a forked child of a
+    /// threaded process (there `parking_lot` may hang).
+    pub(super) threads: parking_lot::Mutex<Vec<std::thread::JoinHandle<()>>>,
+}
+
+impl Instance {
+    pub fn new(
+        settings: Settings,
+        listen: &[Addr],
+        host: Box<dyn Host>,
+    ) -> Result<Instance, Failure> {
+        settings.check().map_err(|error| Failure {
+            error: Error::Setting,
+            line: error.to_string(),
+            errno: 0,
+        })?;
+        let options = SocketOptions {
+            nodelay: settings.nodelay,
+            keepalive: settings.keepalive,
+            keepidle_s: settings.keepidle_s,
+            keepintvl_s: settings.keepintvl_s,
+            keepcnt: settings.keepcnt,
+            user_timeout_ms: settings.user_timeout_ms,
+            tos: settings.tos,
+            reuse_port: settings.reuse_port,
+            defer_accept_s: settings.defer_accept_s,
+        };
+        let mut listeners = Vec::with_capacity(listen.len());
+        for addr in listen {
+            let fd = sock::listen(addr, settings.listen_backlog as i32, &options)
+                .map_err(|errno| cannot_listen(addr, errno))?;
+            let addr = sock::local_addr(fd.as_raw()).map_err(|errno| cannot_listen(addr, errno))?;
+            listeners.push(Listener { fd, addr });
+        }
+        let system = |what: &str, errno: Errno| Failure {
+            error: if errno == Errno::ENOMEM {
+                Error::NoMemory
+            } else {
+                Error::System
+            },
+            line: format!("cannot make the instance: {what}: {errno}"),
+            errno: errno.0,
+        };
+        let segment = Segment::new(&settings).map_err(|errno| system("shared memory", errno))?;
+        let context = Context::new(segment, settings, host, listeners)
+            .map_err(|errno| system("descriptors", errno))?;
+        Ok(Instance {
+            context: Arc::new(context),
+            threads: parking_lot::Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Changes a setting while running.
+    pub fn set(&self, key: &str, value: &str) -> Result<(), Failure> {
+        let mut settings = (*self.context.live()).clone();
+        settings.set_live(key, value).map_err(|error| Failure {
+            error: match error {
+                crate::pure::settings::SettingError::NotLive { .. } => Error::NotLive,
+                _ => Error::Setting,
+            },
+            line: error.to_string(),
+            errno: 0,
+        })?;
+        self.context.set_live(&settings);
+        // Deadlines that are shorter now take effect at once.
+        let context = &self.context;
+        for (index, slot) in context.segment.slots().iter().enumerate() {
+            if slot.is_open() {
+                context.post(index as u32, slot, crate::table::slot::post::TIMES);
+            }
+        }
+        context.wake_supervisor();
+        Ok(())
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.context.segment.header().stopping.load_sync() != 0
+    }
+}
+
+fn cannot_listen(addr: &Addr, errno: Errno) -> Failure {
+    let hint = if errno == Errno::EADDRINUSE {
+        ": another program listens there; end it or choose another port"
+    } else if errno == Errno::EACCES {
+        ": ports below 1024 need root or CAP_NET_BIND_SERVICE"
+    } else if errno == Errno::EADDRNOTAVAIL {
+        ": no interface of this machine has that address"
+    } else {
+        ""
+    };
+    Failure {
+        error: Error::Listen,
+        line: format!("cannot listen on tcp:{addr}: {}{hint}", errno.text()),
+        errno: errno.0,
+    }
+}

@@ -1,0 +1,7 @@
+//! Floor 5: an instance put together: made before any fork, then run by threads or processes.
+#![forbid(unsafe_code)]
+
+pub mod instance;
+pub mod membership;
+pub mod run;
+pub mod snapshot;

@@ -1,0 +1,100 @@
+//! Reading an instance: connections, statistics. No lock, no membership needed; values are true
+//! each for some instant of the call.
+
+use super::instance::Instance;
+use crate::pure::addr::Addr;
+use crate::pure::error::{Error, Result};
+use crate::roles::info::{self, ConnInfo};
+use crate::sync::Word;
+use crate::sys;
+use crate::table::index;
+use crate::table::slot::post;
+
+impl Instance {
+    pub fn conn_info(&self, id: u32) -> Result<ConnInfo> {
+        let (index, slot, generation) =
+            self.context.segment.by_id(id).ok_or(Error::NoConnection)?;
+        let info = info::of(
+            &self.context,
+            index,
+            slot,
+            generation,
+            sys::clock::monotonic_ms(),
+        );
+        // The slot may have been freed and used again while we read it.
+        if slot.owner().generation() != generation {
+            Err(Error::NoConnection)
+        } else {
+            Ok(info)
+        }
+    }
+
+    pub fn conn_find(&self, remote: &Addr, local: &Addr) -> Result<u32> {
+        let found = index::find(&self.context.segment, remote, local).ok_or(Error::NoConnection)?;
+        Ok(self.context.segment.id_of(found.slot, found.generation))
+    }
+
+    /// Up to `max` connections from `cursor` (0: the beginning) on; the cursor is 0 again at the end.
+    pub fn conn_list(&self, cursor: &mut u32, max: usize) -> Vec<ConnInfo> {
+        let segment = &self.context.segment;
+        let now_ms = sys::clock::monotonic_ms();
+        let mut out = Vec::new();
+        for index in *cursor..segment.slots().len() as u32 {
+            if out.len() >= max {
+                *cursor = index;
+                return out;
+            }
+            if let Some(slot) = segment.slot(index)
+                && slot.is_open()
+            {
+                out.push(info::of(
+                    &self.context,
+                    index,
+                    slot,
+                    slot.owner().generation(),
+                    now_ms,
+                ));
+            }
+        }
+        *cursor = 0;
+        out
+    }
+
+    pub fn conn_close(&self, id: u32) -> Result<()> {
+        let (index, slot, _) = self.context.segment.by_id(id).ok_or(Error::NoConnection)?;
+        slot.want(crate::pure::reason::Reason::Host as u32, 0);
+        self.context.post(index, slot, post::CLOSE);
+        Ok(())
+    }
+
+    pub fn conn_set_user(&self, id: u32, user: u64) -> Result<()> {
+        let (_, slot, _) = self.context.segment.by_id(id).ok_or(Error::NoConnection)?;
+        slot.output.user.store_sync(user);
+        Ok(())
+    }
+
+    pub fn conn_set_lifetime(&self, id: u32, lifetime_ms: u64) -> Result<()> {
+        let (index, slot, _) = self.context.segment.by_id(id).ok_or(Error::NoConnection)?;
+        slot.output
+            .lifetime_ms
+            .store_sync(u32::try_from(lifetime_ms).unwrap_or(u32::MAX));
+        self.context.post(index, slot, post::TIMES);
+        Ok(())
+    }
+
+    /// (pid, participant number, busy since ms) of a worker; `None`: it does not run.
+    pub fn worker(&self, index: usize) -> Option<(u32, u64)> {
+        let segment = &self.context.segment;
+        let place = segment.workers().get(index)?;
+        let record = segment
+            .participants()
+            .get(place.participant.load_sync() as u16)?;
+        let since = record.own.callback_since_ms.load_sync();
+        let busy = if since == 0 {
+            0
+        } else {
+            sys::clock::monotonic_ms().saturating_sub(since).max(1)
+        };
+        Some((record.pid.load_sync(), busy))
+    }
+}

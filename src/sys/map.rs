@@ -1,0 +1,145 @@
+//! Memory: the shared segment, and the private page by which a process notices that it is a forked
+//! child. Both are made before any fork and unmapped on drop.
+
+use super::{Errno, Fd, Result, retry};
+use crate::sync::{AtomicU64, Ordering};
+use core::ptr::{self, NonNull};
+use std::ffi::CString;
+
+/// Zeroed memory that every child forked later shares. Pages are made when first touched.
+#[derive(Debug)]
+pub struct SharedMap {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the mapping belongs to the process, not to a thread. What lies in it is accessed through
+// `as_ptr` alone, and `shm` answers for those accesses.
+unsafe impl Send for SharedMap {}
+// SAFETY: as above; `&SharedMap` gives out only the address and the length.
+unsafe impl Sync for SharedMap {}
+
+impl SharedMap {
+    /// `name` is what /proc/PID/maps shows. A memfd rather than anonymous memory, because its size
+    /// can be sealed: nobody who opens it through /proc can truncate it and make every
+    /// participant's next access a SIGBUS.
+    pub fn new(name: &str, len: usize) -> Result<SharedMap> {
+        let size = libc::off_t::try_from(len).map_err(|_| Errno::EOVERFLOW)?;
+        let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
+        let memory = memfd(&name)?;
+        // SAFETY: no pointers.
+        retry(|| unsafe { libc::ftruncate(memory.as_raw(), size) })?;
+        let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+        // SAFETY: F_ADD_SEALS takes an int.
+        retry(|| unsafe { libc::fcntl(memory.as_raw(), libc::F_ADD_SEALS, seals) })?;
+        // The mapping keeps the memory; the descriptor is closed on return.
+        let base = map(
+            len,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED,
+            memory.as_raw(),
+        )?;
+        Ok(SharedMap { base, len })
+    }
+
+    /// Page aligned.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Never: mmap refuses an empty mapping.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl Drop for SharedMap {
+    fn drop(&mut self) {
+        unmap(self.base, self.len);
+    }
+}
+
+/// One word that a child reads as 0 after fork, whoever forked it and however (MADV_WIPEONFORK).
+/// A pid comparison would cost a system call and is fooled when numbers are used again.
+#[derive(Debug)]
+pub struct IdentityPage {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the page is only ever accessed as one AtomicU64.
+unsafe impl Send for IdentityPage {}
+// SAFETY: as above.
+unsafe impl Sync for IdentityPage {}
+
+impl IdentityPage {
+    /// Holds 0. EINVAL from a kernel older than 4.14.
+    pub fn new() -> Result<IdentityPage> {
+        // The advice needs whole pages; sysconf does not fail for this name.
+        // SAFETY: no pointers.
+        let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        let len = usize::try_from(page_bytes).map_err(|_| Errno::EINVAL)?;
+        let base = map(
+            len,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+        )?;
+        let page = IdentityPage { base, len };
+        // SAFETY: the range is the mapping made above.
+        retry(|| unsafe { libc::madvise(base.as_ptr().cast(), len, libc::MADV_WIPEONFORK) })?;
+        Ok(page)
+    }
+
+    pub fn get(&self) -> u64 {
+        self.word().load(Ordering::Acquire)
+    }
+
+    pub fn set(&self, identity: u64) {
+        self.word().store(identity, Ordering::Release);
+    }
+
+    fn word(&self) -> &AtomicU64 {
+        // SAFETY: the page is mapped while `self` lives, aligned, starts as zeroes (a valid
+        // AtomicU64), and nothing accesses it in another way.
+        unsafe { self.base.cast::<AtomicU64>().as_ref() }
+    }
+}
+
+impl Drop for IdentityPage {
+    fn drop(&mut self) {
+        unmap(self.base, self.len);
+    }
+}
+
+fn memfd(name: &CString) -> Result<Fd> {
+    let create = |flags: libc::c_uint| {
+        // SAFETY: `name` is NUL-terminated and lives over the call.
+        retry(|| unsafe { libc::memfd_create(name.as_ptr(), flags | libc::MFD_CLOEXEC) })
+            .map(Fd::from_raw)
+    };
+    // A hardened kernel (vm.memfd_noexec=2) refuses one that could be executed; a kernel before 6.3
+    // does not know the flag. It implies ALLOW_SEALING.
+    match create(libc::MFD_NOEXEC_SEAL) {
+        Err(Errno::EINVAL) => create(libc::MFD_ALLOW_SEALING),
+        made => made,
+    }
+}
+
+fn map(len: usize, protection: i32, flags: i32, fd: i32) -> Result<NonNull<u8>> {
+    // SAFETY: a new mapping at an address the kernel chooses touches no existing memory.
+    let base = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, fd, 0) };
+    if base == libc::MAP_FAILED {
+        return Err(Errno::last());
+    }
+    NonNull::new(base.cast()).ok_or(Errno::ENOMEM)
+}
+
+fn unmap(base: NonNull<u8>, len: usize) {
+    // SAFETY: called once, from drop, for exactly the mapping that `map` returned.
+    unsafe { libc::munmap(base.as_ptr().cast(), len) };
+}

@@ -1,0 +1,9 @@
+//! Floor 3: the connection table in the segment: slots, address index, blacklist, queues.
+#![deny(unsafe_code)]
+
+pub mod blacklist;
+pub mod index;
+pub mod partial;
+pub mod queue;
+pub mod segment;
+pub mod slot;

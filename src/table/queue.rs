@@ -1,0 +1,110 @@
+//! A connection's output queue: messages (chains of blocks) in the order in which they are to be
+//! written. Touched only by the gate's holder (TBL-4).
+//!
+//! A message leaves the queue whole: its blocks are kept until its last byte is written, so that a
+//! message that fails can be reported with all its bytes.
+
+use crate::shm::blocks::Blocks;
+use crate::sync::Word;
+use crate::table::slot::Output;
+
+/// Appends one message (first block `first`), `length` bytes of it not yet written.
+pub fn append(blocks: Blocks<'_>, queue: &Output, first: u32, length: u32) {
+    let Some(head) = blocks.head(first) else {
+        return;
+    };
+    head.link.set(0);
+    match blocks.head(queue.queue_tail.get()) {
+        Some(tail) if queue.queue_head.get() != 0 => tail.link.set(first),
+        _ => queue.queue_head.set(first),
+    }
+    queue.queue_tail.set(first);
+    queue
+        .queued_bytes
+        .set(queue.queued_bytes.get().saturating_add(length));
+}
+
+/// Appends a taken inbox, oldest message first. Returns how many messages.
+pub fn append_inbox(blocks: Blocks<'_>, queue: &Output, newest: u32) -> u32 {
+    let mut stack: Vec<u32> = blocks.list(newest).collect();
+    let count = stack.len() as u32;
+    while let Some(first) = stack.pop() {
+        let length = blocks.head(first).map_or(0, |head| head.length.get());
+        append(blocks, queue, first, length);
+    }
+    count
+}
+
+/// Takes the first message out.
+pub fn pop(blocks: Blocks<'_>, queue: &Output) -> Option<u32> {
+    let first = queue.queue_head.get();
+    let head = blocks.head(first)?;
+    queue.queue_head.set(head.link.get());
+    if head.link.get() == 0 {
+        queue.queue_tail.set(0);
+    }
+    Some(first)
+}
+
+/// Notes that `n` bytes of the queue were written; calls `done` with each message that is written
+/// whole (already taken out), and `progress` with (origin, bytes) for the accounts.
+pub fn written(
+    blocks: Blocks<'_>,
+    queue: &Output,
+    mut n: usize,
+    mut progress: impl FnMut(u16, u64),
+    mut done: impl FnMut(u32),
+) {
+    queue
+        .queued_bytes
+        .set(queue.queued_bytes.get().saturating_sub(n as u32));
+    while n > 0 {
+        let first = queue.queue_head.get();
+        let Some(head) = blocks.head(first) else {
+            return;
+        };
+        let left = head.length.get().saturating_sub(head.written.get()) as usize;
+        let here = left.min(n);
+        head.written.set(head.written.get() + here as u32);
+        progress(head.origin.get() as u16, here as u64);
+        n -= here;
+        if here < left {
+            return;
+        }
+        let _ = pop(blocks, queue);
+        done(first);
+    }
+}
+
+/// The unwritten bytes at the head of the queue as slices, at most `max_parts` and about
+/// `max_bytes`.
+pub fn gather<'a>(
+    blocks: Blocks<'a>,
+    queue: &Output,
+    max_parts: usize,
+    max_bytes: usize,
+) -> Vec<&'a [u8]> {
+    let mut parts = Vec::new();
+    let mut bytes = 0;
+    for first in blocks.list(queue.queue_head.get()) {
+        let Some(head) = blocks.head(first) else {
+            break;
+        };
+        let mut skip = head.written.get() as usize;
+        for index in blocks.chain(first) {
+            let all = blocks.bytes(index, 0);
+            if skip >= all.len() {
+                skip -= all.len();
+                continue;
+            }
+            let part = blocks.bytes(index, skip);
+            skip = 0;
+            bytes += part.len();
+            parts.push(part);
+            if parts.len() >= max_parts || bytes >= max_bytes {
+                return parts;
+            }
+        }
+    }
+    parts
+}

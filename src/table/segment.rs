@@ -1,0 +1,210 @@
+//! The typed view of the segment: where everything is. Made once, before any fork; every
+//! participant sees the same memory through its own copy of this value.
+
+use crate::pure::id::IdLayout;
+use crate::pure::settings::{LIVE_WORDS, Settings};
+use crate::pure::words::Holder;
+use crate::shm::blocks::{Block, Blocks, PAYLOAD};
+use crate::shm::counters::Counter;
+use crate::shm::header::{Header, MAGIC};
+use crate::shm::log_ring::{LogHeader, LogRing, Record as LogRecord};
+use crate::shm::mailbox::{self, Mailbox};
+use crate::shm::participants::{Participants, Record};
+use crate::shm::region::{Layout, Region, Span, shared};
+use crate::shm::ring::{CAPACITY, Ring, RingEntry, RingHeader};
+use crate::sync::{AtomicU32, AtomicU64, Word};
+use crate::sys;
+use crate::table::blacklist::Entry as BlacklistEntry;
+use crate::table::slot::Slot;
+
+pub const BLACKLIST_ENTRIES: usize = 4096;
+
+/// What the supervisor and one worker know of each other.
+#[repr(C, align(64))]
+pub struct WorkerRecord {
+    /// The worker's participant number, 0: none runs.
+    pub participant: AtomicU32,
+    /// By the worker.
+    pub held: AtomicU32,
+    pub messages: AtomicU64,
+    /// By the supervisor.
+    pub lends: AtomicU64,
+    pub stalled: AtomicU32,
+}
+#[allow(unsafe_code)] // layout markers
+mod marker {
+    use super::{BlacklistEntry, LogHeader, LogRecord, WorkerRecord, shared};
+    shared!(WorkerRecord, BlacklistEntry, LogHeader, LogRecord);
+}
+
+pub struct Segment {
+    region: Region,
+    layout: u64,
+    header: Span<Header>,
+    participants: Span<Record>,
+    workers: Span<WorkerRecord>,
+    ring_headers: Span<RingHeader>,
+    ring_entries: Span<RingEntry>,
+    slots: Span<Slot>,
+    summary: Span<AtomicU64>,
+    leaves: Span<AtomicU64>,
+    buckets: Span<AtomicU32>,
+    blacklist: Span<BlacklistEntry>,
+    log_header: Span<LogHeader>,
+    log_records: Span<LogRecord>,
+    used: Span<AtomicU64>,
+    blocks: Span<Block>,
+    ids: IdLayout,
+}
+
+/// Blocks for `bytes` of messages: small messages waste most of a block, so queues get twice the
+/// room their bytes ask for; pages are touched only when used.
+fn block_count(settings: &Settings) -> usize {
+    let queued = settings.wq_max_bytes as usize * 2 / PAYLOAD;
+    // A partial message takes at least one block, however few its bytes are.
+    let partial = settings.partial_max_bytes as usize / PAYLOAD + settings.max_connections as usize;
+    let largest = settings.max_message_size_bytes as usize / PAYLOAD + 2;
+    let reserves = largest * (settings.participants as usize);
+    (queued + partial + reserves + 1024)
+        .min(0xFF_FFF0)
+        .next_multiple_of(64)
+}
+
+impl Segment {
+    pub fn new(settings: &Settings) -> sys::Result<Segment> {
+        let slots = settings.max_connections as usize;
+        let workers = settings.workers as usize;
+        let (summary, leaves) = mailbox::words(slots);
+        let blocks = block_count(settings);
+        let mut layout = Layout::default();
+        let mut segment = Segment {
+            header: layout.span(1),
+            participants: layout.span(settings.participants as usize),
+            workers: layout.span(workers),
+            ring_headers: layout.span(workers),
+            ring_entries: layout.span(workers * CAPACITY as usize),
+            summary: layout.span(summary),
+            leaves: layout.span(leaves),
+            buckets: layout.span(slots.next_power_of_two()),
+            blacklist: layout.span(BLACKLIST_ENTRIES),
+            log_header: layout.span(1),
+            log_records: layout.span(settings.log_ring as usize),
+            slots: layout.span(slots),
+            used: layout.span(blocks / 64),
+            blocks: layout.span(blocks),
+            layout: layout.hash(),
+            region: Region::new("sipwire", &layout)?,
+            ids: IdLayout::new(settings.max_connections),
+        };
+        segment.layout = layout.hash();
+        let header = segment.header();
+        header.magic.store_sync(MAGIC);
+        header.layout.store_sync(segment.layout);
+        segment.publish(settings);
+        crate::table::index::init(&segment);
+        Ok(segment)
+    }
+
+    /// Publishes the settings that can change while running.
+    pub fn publish(&self, settings: &Settings) {
+        for (cell, word) in self.header().live.iter().zip(settings.live_words()) {
+            cell.store_sync(word);
+        }
+        self.header()
+            .live_version
+            .fetch_add(1, crate::sync::Ordering::SeqCst);
+    }
+    pub fn live_words(&self) -> [u64; LIVE_WORDS] {
+        core::array::from_fn(|i| self.header().live.get(i).map_or(0, Word::load_sync))
+    }
+
+    #[allow(clippy::indexing_slicing)] // the layout has exactly one header
+    pub fn header(&self) -> &Header {
+        &self.region.slice(self.header)[0]
+    }
+    pub fn bytes(&self) -> usize {
+        self.region.bytes()
+    }
+    pub fn ids(&self) -> IdLayout {
+        self.ids
+    }
+    pub fn slots(&self) -> &[Slot] {
+        self.region.slice(self.slots)
+    }
+    pub fn slot(&self, index: u32) -> Option<&Slot> {
+        self.slots().get(index as usize)
+    }
+    pub fn buckets(&self) -> &[AtomicU32] {
+        self.region.slice(self.buckets)
+    }
+    pub fn participants(&self) -> Participants<'_> {
+        Participants {
+            records: self.region.slice(self.participants),
+        }
+    }
+    pub fn workers(&self) -> &[WorkerRecord] {
+        self.region.slice(self.workers)
+    }
+    pub fn ring(&self, worker: usize) -> Option<Ring<'_>> {
+        let header = self.region.slice(self.ring_headers).get(worker)?;
+        let size = CAPACITY as usize;
+        let entries = self
+            .region
+            .slice(self.ring_entries)
+            .get(worker * size..(worker + 1) * size)?;
+        Some(Ring { header, entries })
+    }
+    pub fn mailbox(&self) -> Mailbox<'_> {
+        Mailbox {
+            summary: self.region.slice(self.summary),
+            leaves: self.region.slice(self.leaves),
+        }
+    }
+    pub fn blacklist(&self) -> &[BlacklistEntry] {
+        self.region.slice(self.blacklist)
+    }
+    #[allow(clippy::indexing_slicing)] // the layout has exactly one log header
+    pub fn log(&self) -> LogRing<'_> {
+        LogRing {
+            header: &self.region.slice(self.log_header)[0],
+            records: self.region.slice(self.log_records),
+        }
+    }
+    pub fn blocks(&self) -> Blocks<'_> {
+        Blocks {
+            blocks: self.region.slice(self.blocks),
+            used: self.region.slice(self.used),
+            participants: self.participants().records.len() as u32,
+        }
+    }
+
+    pub fn count(&self, holder: Holder, counter: Counter, by: u64) {
+        if let Some(record) = self.participants().get(holder) {
+            record.counters.add(counter, by);
+        }
+    }
+    /// P12: something in the segment cannot be; go on, and say so.
+    pub fn violation(&self, holder: Holder) {
+        self.header().degraded.store_sync(1);
+        self.count(holder, Counter::Violations, 1);
+    }
+    pub fn total(&self, counter: Counter) -> u64 {
+        self.participants()
+            .records
+            .iter()
+            .map(|r| r.counters.get(counter))
+            .sum()
+    }
+
+    /// The slot a public id names, with its generation, if that connection still exists.
+    pub fn by_id(&self, id: u32) -> Option<(u32, &Slot, u32)> {
+        let index = self.ids.slot(id)?;
+        let slot = self.slot(index)?;
+        let generation = slot.owner().generation();
+        (slot.is_open() && self.ids.names(id, index, generation))
+            .then_some((index, slot, generation))
+    }
+    pub fn id_of(&self, index: u32, generation: u32) -> u32 {
+        self.ids.public(index, generation)
+    }
+}

@@ -1,0 +1,228 @@
+//! One connection's record: 256 bytes in four cache lines, each with one writing side, so that a
+//! sender's writes never slow a reader's line down and the other way round.
+//!
+//! Invariants:
+//! TBL-1 the generation in gate and owner word agree except between the two stores that open or
+//!       free a slot; who needs both compares both;
+//! TBL-2 `Identity` changes only while the owner word says Free;
+//! TBL-3 `fd` means something only in the supervisor's process, and is read only inside the gate or
+//!       in Reading (P4);
+//! TBL-4 the queue fields are touched only by the gate's holder, the partial fields only in Reading
+//!       or, once Retiring, by the supervisor.
+
+use crate::pure::addr::Addr;
+use crate::pure::words::{OwnerState, OwnerWord};
+use crate::shm::region::shared;
+use crate::sync::{AtomicI32, AtomicU32, AtomicU64, Ordering, Word};
+
+/// Reason bits of a post (P2).
+pub mod post {
+    /// Output waits in inbox or queue.
+    pub const WRITE: u32 = 1;
+    /// A worker gave the connection back.
+    pub const RETURN: u32 = 2;
+    /// The host asks for the end; queued output goes first.
+    pub const CLOSE: u32 = 4;
+    /// End at once with the reason in `wanted_reason`.
+    pub const ABORT: u32 = 8;
+    /// Look whether a half-closed connection is done.
+    pub const ANSWERED: u32 = 16;
+    /// Lent, but the worker had no fd for it.
+    pub const NO_FD: u32 = 32;
+    /// A worker finished `on_close`.
+    pub const CLOSED: u32 = 64;
+    /// The peer's FIN was read.
+    pub const PEER_FIN: u32 = 128;
+    /// A sender was refused for want of room: say when there is some.
+    pub const WANTS_ROOM: u32 = 1024;
+    /// Not read, because all partial messages together are at their bound.
+    pub const NO_ROOM: u32 = 2048;
+    /// Lifetime or another time was changed by the host.
+    pub const TIMES: u32 = 512;
+}
+
+/// `Identity::flags`
+pub mod flag {
+    pub const OUTBOUND: u32 = 1;
+}
+
+/// Written by the supervisor before the slot opens.
+#[repr(C, align(64))]
+pub struct Identity {
+    remote: [AtomicU32; 6],
+    /// family | port, and the ip; scope is the remote's.
+    local: [AtomicU32; 5],
+    pub flags: AtomicU32,
+    /// Listener index + 1, 0: dialled.
+    pub listener: AtomicU32,
+    pub fd: AtomicI32,
+    /// Next slot in the address index, see `index`.
+    pub index_next: AtomicU32,
+    pub index_bucket: AtomicU32,
+}
+
+/// Written by senders (and the supervisor as gate holder).
+#[repr(C, align(64))]
+pub struct Output {
+    pub gate: AtomicU64,
+    pub posted: AtomicU32,
+    /// Requests delivered (not ACK) minus final answers sent; for half-close.
+    pub pending_answers: AtomicI32,
+    pub user: AtomicU64,
+    pub bytes_out: AtomicU64,
+    pub last_send_ms: AtomicU64,
+    pub messages_out: AtomicU32,
+    /// 0: the setting's.
+    pub lifetime_ms: AtomicU32,
+    /// First blocks of the first and last queued message.
+    pub queue_head: AtomicU32,
+    pub queue_tail: AtomicU32,
+    pub queued_bytes: AtomicU32,
+    /// Reason (low 8 bits) and errno (above) an aborting poster wants.
+    pub wanted_reason: AtomicU32,
+}
+
+/// Written by the reader.
+#[repr(C, align(64))]
+pub struct Input {
+    pub owner: AtomicU64,
+    pub bytes_in: AtomicU64,
+    /// First byte of the unfinished message was read then; 0: none.
+    pub message_started_ms: AtomicU64,
+    pub messages_in: AtomicU32,
+    pub partial_head: AtomicU32,
+    pub partial_tail: AtomicU32,
+    pub partial_bytes: AtomicU32,
+    pub framer: [AtomicU32; 5],
+    /// `on_open` was called.
+    pub opened: AtomicU32,
+}
+
+/// Written by the supervisor.
+#[repr(C, align(64))]
+pub struct Supervised {
+    pub timer_prev: AtomicU32,
+    pub timer_next: AtomicU32,
+    pub timer_deadline_ms: AtomicU64,
+    pub lent_prev: AtomicU32,
+    pub lent_next: AtomicU32,
+    /// A bit for each participant (1..=64) that keeps a duplicate of the fd.
+    pub duplicates: AtomicU64,
+    pub created_ms: AtomicU64,
+    /// Last progress of output, or of the current ending.
+    pub progress_ms: AtomicU64,
+    /// Last return from a worker.
+    pub activity_ms: AtomicU64,
+    /// Close reason (low 8 bits) and errno (above).
+    pub close_reason: AtomicU32,
+    /// `Phase` bits of the supervisor.
+    pub phase: AtomicU32,
+}
+
+#[repr(C, align(64))]
+pub struct Slot {
+    pub identity: Identity,
+    pub output: Output,
+    pub input: Input,
+    pub supervised: Supervised,
+}
+const _: () = assert!(size_of::<Slot>() == 256);
+const _: () = assert!(size_of::<Identity>() == 64 && size_of::<Output>() == 64);
+const _: () = assert!(size_of::<Input>() == 64 && size_of::<Supervised>() == 64);
+#[allow(unsafe_code)] // layout marker
+mod marker {
+    use super::{Slot, shared};
+    shared!(Slot);
+}
+
+impl Slot {
+    pub fn remote(&self) -> Addr {
+        Addr::from_words(core::array::from_fn(|i| {
+            self.identity.remote.get(i).map_or(0, Word::get)
+        }))
+    }
+    pub fn local(&self) -> Addr {
+        let mut words: [u32; 6] =
+            core::array::from_fn(|i| self.identity.remote.get(i).map_or(0, Word::get));
+        let scope = words[1];
+        for (i, word) in words.iter_mut().enumerate() {
+            *word = match i {
+                0 => self.identity.local[0].get(),
+                1 => scope,
+                _ => self.identity.local.get(i - 1).map_or(0, Word::get),
+            };
+        }
+        Addr::from_words(words)
+    }
+    /// Supervisor, while Free.
+    pub fn set_addresses(&self, remote: &Addr, local: &Addr) {
+        for (cell, word) in self.identity.remote.iter().zip(remote.to_words()) {
+            cell.set(word);
+        }
+        let words = local.to_words();
+        let kept = [words[0], words[2], words[3], words[4], words[5]];
+        for (cell, word) in self.identity.local.iter().zip(kept) {
+            cell.set(word);
+        }
+    }
+
+    pub fn owner(&self) -> OwnerWord {
+        OwnerWord(self.input.owner.load_sync())
+    }
+    /// The single step that takes a connection from one owner to another.
+    #[must_use]
+    pub fn swap_owner(&self, from: OwnerWord, to: OwnerWord) -> bool {
+        self.input
+            .owner
+            .compare_exchange(from.0, to.0, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+    pub fn is_open(&self) -> bool {
+        self.owner().state() != OwnerState::Free
+    }
+    pub fn is_outbound(&self) -> bool {
+        self.identity.flags.get() & flag::OUTBOUND != 0
+    }
+
+    pub fn framer_words(&self) -> [u32; 5] {
+        core::array::from_fn(|i| self.input.framer.get(i).map_or(0, Word::get))
+    }
+    pub fn set_framer_words(&self, words: [u32; 5]) {
+        for (cell, word) in self.input.framer.iter().zip(words) {
+            cell.set(word);
+        }
+    }
+
+    /// Notes a posting's reason; the mailbox bit comes after (P2).
+    pub fn note(&self, bits: u32) {
+        self.output.posted.fetch_or(bits, Ordering::SeqCst);
+    }
+    /// Reason and errno for an ABORT or CLOSE post; the first one wins.
+    pub fn want(&self, reason: u32, errno: i32) {
+        let word = pack_reason(reason, errno);
+        let _ =
+            self.output
+                .wanted_reason
+                .compare_exchange(0, word, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// An answered request: never below zero, a host may answer twice.
+    pub fn answered(&self) -> i32 {
+        let less = |n: i32| (n > 0).then(|| n - 1);
+        match self
+            .output
+            .pending_answers
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+        {
+            Ok(before) => before - 1,
+            Err(now) => now,
+        }
+    }
+}
+
+pub fn pack_reason(reason: u32, errno: i32) -> u32 {
+    reason & 0xFF | ((errno as u32) & 0xFF_FFFF) << 8
+}
+pub fn unpack_reason(word: u32) -> (u32, i32) {
+    (word & 0xFF, (word >> 8) as i32)
+}
