@@ -1,7 +1,9 @@
-//! The packed 64-bit words of the protocols: gate (P1), owner (P3), block stamp (P7). Packing and
-//! legal transitions only; the compare-and-swap that performs one lives in `shm` and `table`.
+//! The packed words of the protocols: gate (P1), owner (P3), wanted end (P6), block stamp (P7).
+//! Packing and legal transitions only; the compare-and-swap that performs one lives in `shm` and
+//! `table`.
 
 use super::id::GENERATION_MASK;
+use super::reason::Reason;
 
 /// A participant's number inside a word, 1..=1023; 0 is nobody.
 pub type Holder = u16;
@@ -133,6 +135,56 @@ impl OwnerWord {
     }
 }
 
+// ---------------------------------------------------------------- wanted end
+
+/// That a participant other than the supervisor wants a connection to end, and why:
+/// low bits of the generation (16) | errno (8) | abort (1) | reason (7, 0 = nobody wants it).
+///
+/// The generation is in the word because who wants the end may hold neither the gate nor the read
+/// side: without it, one that was stopped in between would end the slot's next connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wanted(pub u32);
+
+impl Wanted {
+    const ABORT: u32 = 1 << 7;
+
+    /// A connection that nobody wants to end.
+    pub fn nothing(generation: u32) -> Wanted {
+        Wanted(generation << 16)
+    }
+    fn is_of(self, generation: u32) -> bool {
+        self.0 >> 16 == generation & 0xFFFF
+    }
+    /// Reason, errno and whether queued output is to be reported instead of written.
+    pub fn end(self, generation: u32) -> Option<(Reason, i32, bool)> {
+        let reason = self.0 & 0x7F;
+        (self.is_of(generation) && reason != 0).then(|| {
+            let errno = (self.0 >> 8 & 0xFF) as i32;
+            (
+                Reason::from_number(reason),
+                errno,
+                self.0 & Self::ABORT != 0,
+            )
+        })
+    }
+    /// The word after one more wish: the first reason stays, an abort is stronger than a graceful
+    /// end. `None`: nothing changes, or the word is another connection's by now.
+    pub fn and(self, generation: u32, reason: Reason, errno: i32, abort: bool) -> Option<Wanted> {
+        let abort = if abort { Self::ABORT } else { 0 };
+        if !self.is_of(generation) {
+            None
+        } else if self.0 & 0x7F == 0 {
+            // Linux has no errno above 133.
+            let errno = u32::from(u8::try_from(errno).unwrap_or(0));
+            Some(Wanted(
+                self.0 & !0xFFFF | errno << 8 | abort | reason as u32 & 0x7F,
+            ))
+        } else {
+            (self.0 & abort != abort).then_some(Wanted(self.0 | abort))
+        }
+    }
+}
+
 // ---------------------------------------------------------------- block stamp
 
 /// What a block is used for and by whom; allocation is the CAS from `Free` to `Private`.
@@ -227,6 +279,31 @@ mod tests {
         let lent = word.lent_to(OwnerState::Lent, 3);
         assert_eq!((lent.generation(), lent.lend(), lent.worker()), (5, 0, 3));
         assert_eq!(lent.to_supervisor(OwnerState::Idle).worker(), 0);
+    }
+
+    #[test]
+    fn the_first_reason_stays_and_an_abort_is_stronger() {
+        let graceful = Wanted::nothing(0x3FF_0007)
+            .and(0x3FF_0007, Reason::CloseAfterSend, 0, false)
+            .unwrap();
+        let end = |word: Wanted| word.end(0x3FF_0007);
+        assert_eq!(end(graceful), Some((Reason::CloseAfterSend, 0, false)));
+        assert_eq!(graceful.and(0x3FF_0007, Reason::Host, 0, false), None);
+        let harder = graceful.and(0x3FF_0007, Reason::IoError, 5, true).unwrap();
+        assert_eq!(end(harder), Some((Reason::CloseAfterSend, 0, true)));
+        let reset = Wanted::nothing(7)
+            .and(7, Reason::PeerReset, 104, true)
+            .unwrap();
+        assert_eq!(reset.end(7), Some((Reason::PeerReset, 104, true)));
+    }
+
+    #[test]
+    fn a_wish_never_ends_the_next_connection() {
+        let next = Wanted::nothing(8);
+        assert_eq!(next.and(7, Reason::Host, 0, true), None);
+        assert_eq!(next.end(8), None);
+        let old = Wanted::nothing(7).and(7, Reason::Host, 0, true).unwrap();
+        assert_eq!(old.end(8), None);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub const CLOSE_AFTER: u32 = 2;
 pub const FRESH: u32 = 4;
 /// The library's own bytes (pong, error answer): nobody waits for a report of them.
 pub const UNREPORTED: u32 = 0x8000_0000;
+/// A final answer: counted against the requests it may belong to when it enters the queue.
+pub const FINAL_ANSWER: u32 = 0x4000_0000;
 /// `Head::kind` on the dial list: no message, the word to end the connection to this address,
 /// because all queues together are full.
 pub const KIND_END: u32 = 0x10;
@@ -209,9 +211,9 @@ impl Call<'_> {
                 } else {
                     Reason::IoError
                 };
-                slot.want(reason as u32, errno.0);
+                slot.want(generation, reason, errno.0, true);
                 let _ = gate::release(&slot.output.gate);
-                self.context.post(index, slot, post::ABORT);
+                self.context.post(index, slot, post::END);
                 return Err(Error::NoConnection);
             }
         };
@@ -228,7 +230,7 @@ impl Call<'_> {
         if written == self.length {
             slot.output.messages_out.bump(1);
             self.member.count(self.context, Counter::MessagesOut, 1);
-            let mut bits = self.accepted_bits(slot);
+            let mut bits = self.accepted(slot, generation);
             if gate::release(&slot.output.gate) {
                 bits |= post::WRITE;
             }
@@ -244,7 +246,7 @@ impl Call<'_> {
         if written == 0
             && let Err(full) = self.admit(0)
         {
-            let refused = self.refuse(full, index, slot);
+            let refused = self.refuse(full, index, slot, generation);
             if gate::release(&slot.output.gate) {
                 self.context.post(index, slot, post::WRITE);
             }
@@ -254,9 +256,9 @@ impl Call<'_> {
         let rest = (self.length - written) as u64;
         let Some(first) = self.message(index, generation, written) else {
             // Cannot happen with an ensured reserve; a half-written message ends the connection.
-            slot.want(Reason::Corrupt as u32, 0);
+            slot.want(generation, Reason::Corrupt, 0, true);
             let _ = gate::release(&slot.output.gate);
-            self.context.post(index, slot, post::ABORT);
+            self.context.post(index, slot, post::END);
             return Err(Error::NoMemory);
         };
         self.account(rest as i64);
@@ -266,9 +268,9 @@ impl Call<'_> {
             first,
             rest as u32,
         );
-        let after = self.accepted_bits(slot);
+        let bits = self.accepted(slot, generation);
         gate::release_async(&slot.output.gate);
-        self.context.post(index, slot, after | post::WRITE);
+        self.context.post(index, slot, bits | post::WRITE);
         Ok(Sent::Queued)
     }
 
@@ -305,15 +307,17 @@ impl Call<'_> {
         });
         match pushed {
             Ok(()) => {
-                let after = self.accepted_bits(slot);
-                self.context.post(index, slot, after | post::WRITE);
+                // What follows from the message is the supervisor's to do when it takes the inbox: from
+                // the push on the slot may be written, closed and another connection's.
+                slot.output.last_send_ms.set(self.now_ms);
+                self.context.post(index, slot, post::WRITE);
                 Ok(Sent::Queued)
             }
             Err(full) => {
                 self.account(-(self.length as i64));
                 self.member.discard(self.context, first);
                 match full {
-                    Some(full) => Err(self.refuse(full, index, slot)),
+                    Some(full) => Err(self.refuse(full, index, slot, generation)),
                     None => Err(Error::NoConnection),
                 }
             }
@@ -339,7 +343,12 @@ impl Call<'_> {
         let head = self.context.segment.blocks().head(first)?;
         head.length.set(self.length as u32);
         head.written.set(written as u32);
-        head.flags.set(self.target.flags);
+        let answer = if self.is_final_answer() {
+            FINAL_ANSWER
+        } else {
+            0
+        };
+        head.flags.set(self.target.flags | answer);
         head.cookie.set(self.cookie);
         head.origin.set(u32::from(self.member.holder));
         head.reason.set(0);
@@ -372,15 +381,15 @@ impl Call<'_> {
         admit(state, self.length as u64)
     }
 
-    fn refuse(&self, full: Full, index: u32, slot: &Slot) -> Error {
+    fn refuse(&self, full: Full, index: u32, slot: &Slot, generation: u32) -> Error {
         let (reason, error) = match full {
             Full::Connection => (Reason::ConnQueueFull, Error::ConnQueueFull),
             Full::Total => (Reason::TotalQueueFull, Error::TotalQueueFull),
         };
         match self.settings.queue_full {
             QueueFull::Close => {
-                slot.want(reason as u32, 0);
-                self.context.post(index, slot, post::ABORT);
+                slot.want(generation, reason, 0, true);
+                self.context.post(index, slot, post::END);
             }
             QueueFull::Reject => {
                 // The host learns by on_writable when there is room again.
@@ -390,27 +399,30 @@ impl Call<'_> {
         error
     }
 
-    /// What follows from having accepted this message: accounts for half-close, close after send.
-    fn accepted_bits(&self, slot: &Slot) -> u32 {
-        slot.output.last_send_ms.set(self.now_ms);
-        let mut bits = 0;
+    fn is_final_answer(&self) -> bool {
         let first_bytes = self
             .parts
             .iter()
             .find(|part| !part.is_empty())
             .copied()
             .unwrap_or_default();
-        if let Kind::Response { status } = kind(first_bytes)
-            && status >= 200
+        matches!(kind(first_bytes), Kind::Response { status } if status >= 200)
+    }
+
+    /// What follows from a message that went, or began to go, directly: accounts for half-close, close
+    /// after send. Before the gate is released: until then the slot stays this connection's.
+    fn accepted(&self, slot: &Slot, generation: u32) -> u32 {
+        slot.output.last_send_ms.set(self.now_ms);
+        let mut bits = 0;
+        if self.is_final_answer()
+            && slot.answered() <= 0
+            && slot.supervised.phase.load_sync() & phase::HALF_CLOSED != 0
         {
-            let left = slot.answered();
-            if left <= 0 && slot.supervised.phase.load_sync() & phase::HALF_CLOSED != 0 {
-                bits |= post::ANSWERED;
-            }
+            bits |= post::ANSWERED;
         }
         if self.target.flags & CLOSE_AFTER != 0 {
-            slot.want(Reason::CloseAfterSend as u32, 0);
-            bits |= post::CLOSE;
+            slot.want(generation, Reason::CloseAfterSend, 0, false);
+            bits |= post::END;
         }
         bits
     }

@@ -4,6 +4,7 @@
 use super::instance::Instance;
 use crate::pure::addr::Addr;
 use crate::pure::error::{Error, Result};
+use crate::pure::reason::Reason;
 use crate::roles::info::{self, ConnInfo};
 use crate::sync::Word;
 use crate::sys;
@@ -61,9 +62,10 @@ impl Instance {
     }
 
     pub fn conn_close(&self, id: u32) -> Result<()> {
-        let (index, slot, _) = self.context.segment.by_id(id).ok_or(Error::NoConnection)?;
-        slot.want(crate::pure::reason::Reason::Host as u32, 0);
-        self.context.post(index, slot, post::CLOSE);
+        let (index, slot, generation) =
+            self.context.segment.by_id(id).ok_or(Error::NoConnection)?;
+        slot.want(generation, Reason::Host, 0, false);
+        self.context.post(index, slot, post::END);
         Ok(())
     }
 

@@ -11,20 +11,23 @@
 //!       or, once Retiring, by the supervisor.
 
 use crate::pure::addr::Addr;
-use crate::pure::words::{OwnerState, OwnerWord};
+use crate::pure::reason::Reason;
+use crate::pure::words::{OwnerState, OwnerWord, Wanted};
 use crate::shm::region::shared;
 use crate::sync::{AtomicI32, AtomicU32, AtomicU64, Ordering, Word};
 
 /// Reason bits of a post (P2).
+///
+/// `PEER_FIN`, `NO_ROOM` and `CLOSED` are noted only by who has the connection in Reading or
+/// ClosingRun, because until it lets go the slot cannot be another connection's. All others may be
+/// noted at any time: on the slot's next connection they make the supervisor look, and nothing more.
 pub mod post {
     /// Output waits in inbox or queue.
     pub const WRITE: u32 = 1;
     /// A worker gave the connection back.
     pub const RETURN: u32 = 2;
-    /// The host asks for the end; queued output goes first.
-    pub const CLOSE: u32 = 4;
-    /// End at once with the reason in `wanted_reason`.
-    pub const ABORT: u32 = 8;
+    /// Somebody wants the end: `wanted` says how.
+    pub const END: u32 = 4;
     /// Look whether a half-closed connection is done.
     pub const ANSWERED: u32 = 16;
     /// Lent, but the worker had no fd for it.
@@ -78,8 +81,8 @@ pub struct Output {
     pub queue_head: AtomicU32,
     pub queue_tail: AtomicU32,
     pub queued_bytes: AtomicU32,
-    /// Reason (low 8 bits) and errno (above) an aborting poster wants.
-    pub wanted_reason: AtomicU32,
+    /// `Wanted`: who else than the supervisor wants the end, and why.
+    pub wanted: AtomicU32,
 }
 
 /// Written by the reader.
@@ -197,13 +200,22 @@ impl Slot {
     pub fn note(&self, bits: u32) {
         self.output.posted.fetch_or(bits, Ordering::SeqCst);
     }
-    /// Reason and errno for an ABORT or CLOSE post; the first one wins.
-    pub fn want(&self, reason: u32, errno: i32) {
-        let word = pack_reason(reason, errno);
-        let _ =
-            self.output
-                .wanted_reason
-                .compare_exchange(0, word, Ordering::SeqCst, Ordering::SeqCst);
+    /// Says that this connection is to end: gracefully, or (`abort`) with its output reported. The
+    /// caller posts END. Allowed at any time: nothing happens if the slot is another's by now.
+    pub fn want(&self, generation: u32, reason: Reason, errno: i32, abort: bool) {
+        let more = |word: u32| {
+            Wanted(word)
+                .and(generation, reason, errno, abort)
+                .map(|word| word.0)
+        };
+        let _ = self
+            .output
+            .wanted
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
+    }
+    /// What of an end is wanted for the connection that is open now.
+    pub fn wanted(&self) -> Option<(Reason, i32, bool)> {
+        Wanted(self.output.wanted.load_sync()).end(self.owner().generation())
     }
 
     /// An answered request: never below zero, a host may answer twice.

@@ -106,8 +106,9 @@ impl Supervisor {
             return;
         }
         // What it noted and could not post any more.
-        if slot.output.posted.load_sync() != 0 {
-            self.serve_post(index, slot);
+        let bits = slot.output.posted.swap(0, Ordering::SeqCst);
+        if bits != 0 || slot.wanted().is_some() {
+            self.serve(index, slot, bits);
             if !slot.is_open() {
                 return;
             }

@@ -9,7 +9,7 @@ use crate::pure::limits::{Full, QueueState, admit};
 use crate::pure::reason::Reason;
 use crate::pure::settings::QueueFull;
 use crate::pure::words::{BlockUse, GateWord, Holder, OwnerState, Stamp};
-use crate::roles::sender::{CLOSE_AFTER, FRESH, KIND_END, NO_CONNECT};
+use crate::roles::sender::{FRESH, KIND_END, NO_CONNECT};
 use crate::shm::blocks::Head;
 use crate::shm::counters::Counter;
 use crate::shm::gate;
@@ -141,10 +141,6 @@ impl Supervisor {
         });
         match pushed {
             Ok(()) => {
-                if head.flags.get() & CLOSE_AFTER != 0 {
-                    slot.want(Reason::CloseAfterSend as u32, 0);
-                    slot.note(post::CLOSE);
-                }
                 slot.note(post::WRITE);
                 self.serve_post(index, slot);
             }

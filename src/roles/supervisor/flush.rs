@@ -4,6 +4,7 @@ use super::ending::Mode;
 use super::{Supervisor, phase};
 use crate::pure::reason::Reason;
 use crate::pure::words::GateWord;
+use crate::roles::sender::{CLOSE_AFTER, FINAL_ANSWER};
 use crate::shm::counters::Counter;
 use crate::shm::gate;
 use crate::sync::Word;
@@ -107,12 +108,22 @@ impl Supervisor {
         if newest == 0 {
             return;
         }
-        let origins: Vec<u16> = blocks
+        let messages: Vec<(u16, u32)> = blocks
             .list(newest)
-            .filter_map(|first| blocks.head(first).map(|head| head.origin.get() as u16))
+            .filter_map(|first| blocks.head(first))
+            .map(|head| (head.origin.get() as u16, head.flags.get()))
             .collect();
         queue::append_inbox(blocks, &slot.output, newest);
-        for origin in origins {
+        for (origin, flags) in messages {
+            if flags & FINAL_ANSWER != 0 {
+                slot.answered();
+            }
+            if flags & CLOSE_AFTER != 0 {
+                // Served by ourselves, after what is being done now.
+                let generation = slot.owner().generation();
+                slot.want(generation, Reason::CloseAfterSend, 0, false);
+                self.context.post(index, slot, post::END);
+            }
             self.offer_fd(origin, index, slot);
         }
     }

@@ -6,7 +6,7 @@ use crate::pure::addr::Addr;
 use crate::pure::id::next_generation;
 use crate::pure::reason::Reason;
 use crate::pure::wheel::{Link, Links};
-use crate::pure::words::{GateWord, OwnerState, OwnerWord};
+use crate::pure::words::{GateWord, OwnerState, OwnerWord, Wanted};
 use crate::roles::supervisor::ending::Mode;
 use crate::shm::counters::Counter;
 use crate::shm::gate;
@@ -102,7 +102,7 @@ impl Supervisor {
         ] {
             cell.set(0);
         }
-        out.wanted_reason.set(0);
+        out.wanted.store_sync(Wanted::nothing(generation).0);
         out.messages_out.set(0);
         out.pending_answers.set(0);
         out.user.set(0);
@@ -276,9 +276,13 @@ impl Supervisor {
 
     pub(super) fn serve_post(&mut self, index: u32, slot: &Slot) {
         let bits = slot.output.posted.swap(0, Ordering::SeqCst);
-        if bits == 0 || !slot.is_open() {
-            return;
+        if bits != 0 && slot.is_open() {
+            self.serve(index, slot, bits);
         }
+    }
+
+    /// Does what `bits` ask for, and ends the connection if somebody wants it to end.
+    pub(super) fn serve(&mut self, index: u32, slot: &Slot, bits: u32) {
         if bits & post::CLOSED != 0 {
             self.set_phase(slot, phase::CLOSE_TOLD);
         }
@@ -302,22 +306,13 @@ impl Supervisor {
             self.set_phase(slot, phase::HALF_CLOSED);
             slot.supervised.activity_ms.set(self.now_ms);
         }
-        let (wanted, errno) = unpack_reason(slot.output.wanted_reason.load_sync());
-        let wanted = if wanted == 0 {
-            Reason::Host
-        } else {
-            Reason::from_number(wanted)
-        };
-        if bits & post::ABORT != 0 {
-            self.end(
-                index,
-                slot,
-                wanted,
-                errno,
-                Mode::of(wanted, self.live.close_rst),
-            );
-        } else if bits & post::CLOSE != 0 {
-            self.end(index, slot, wanted, errno, Mode::Graceful);
+        if let Some((reason, errno, abort)) = slot.wanted() {
+            let mode = if abort {
+                Mode::of(reason, self.live.close_rst)
+            } else {
+                Mode::Graceful
+            };
+            self.end(index, slot, reason, errno, mode);
         }
         if slot.supervised.phase.get() & phase::ENDING != 0 {
             self.advance_end(index, slot);

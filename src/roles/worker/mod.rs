@@ -376,11 +376,13 @@ impl Worker {
             }
             self.held.remove(index);
         }
-        // Noted before the swap: who dies in between leaves the reasons for recovery to find.
+        // Before the swap: who dies in between leaves the reasons for recovery to find, and after it
+        // the slot may soon be another connection's. RETURN comes after it, so that the supervisor
+        // never takes it while it cannot act on it yet.
         slot.note(reasons);
         if slot.swap_owner(reading, reading.to_supervisor(OwnerState::Idle)) {
             self.member.count(&self.context, Counter::Givebacks, 1);
-            self.context.post(index, slot, reasons | post::RETURN);
+            self.context.post(index, slot, post::RETURN);
         }
     }
 

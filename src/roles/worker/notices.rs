@@ -68,7 +68,8 @@ impl Worker {
         }
         slot.note(post::CLOSED);
         let _ = slot.swap_owner(running, running.to_supervisor(OwnerState::Retiring));
-        context.post(index, slot, post::CLOSED);
+        // Not CLOSED once more: the slot may be another connection's by now.
+        context.post(index, slot, post::RETURN);
     }
 
     pub(super) fn on_notice(&mut self, block: u32, stamp: u64) {

@@ -90,8 +90,8 @@ impl Worker {
                     } else {
                         Reason::IoError
                     };
-                    slot.want(reason as u32, errno.0);
-                    return After::GiveBack(post::ABORT);
+                    slot.want(conn.generation, reason, errno.0, true);
+                    return After::GiveBack(post::END);
                 }
             };
             data = true;
@@ -111,8 +111,9 @@ impl Worker {
     /// The peer has sent FIN; it may still wait for answers.
     fn at_end_of_stream(&mut self, conn: &Conn<'_>) -> After {
         if Framer::from_words(conn.slot.framer_words()).in_message() {
-            conn.slot.want(Reason::EofInMessage as u32, 0);
-            return After::GiveBack(post::CLOSE);
+            conn.slot
+                .want(conn.generation, Reason::EofInMessage, 0, false);
+            return After::GiveBack(post::END);
         }
         After::GiveBack(post::PEER_FIN)
     }
@@ -224,8 +225,9 @@ impl Worker {
         ) {
             return None;
         }
-        conn.slot.want(Reason::Resource as u32, Errno::ENOMEM.0);
-        Some(post::ABORT)
+        conn.slot
+            .want(conn.generation, Reason::Resource, Errno::ENOMEM.0, true);
+        Some(post::END)
     }
 
     /// Makes the message contiguous if its first part was parked.
@@ -302,8 +304,8 @@ impl Worker {
         self.buffer = buffer;
         self.assembly = assembly;
         if verdict < 0 {
-            slot.want(Reason::Host as u32, 0);
-            self.context.post(conn.index, slot, post::CLOSE);
+            slot.want(conn.generation, Reason::Host, 0, false);
+            self.context.post(conn.index, slot, post::END);
             return false;
         }
         !self.is_ending(slot)
@@ -311,7 +313,7 @@ impl Worker {
 
     /// The host (in the callback) or the supervisor asked for the end of this connection.
     fn is_ending(&self, slot: &Slot) -> bool {
-        slot.output.posted.load_sync() & (post::CLOSE | post::ABORT) != 0
+        slot.wanted().is_some()
             || slot.supervised.phase.load_sync() & phase::ENDING != 0
             || GateWord(slot.output.gate.load_sync()).has(GateWord::CLOSING)
     }
@@ -332,7 +334,7 @@ impl Worker {
             FrameError::LengthInvalid => (Reason::BadLength, 400, "Bad Content-Length"),
             FrameError::LengthConflict => (Reason::BadLength, 400, "Conflicting Content-Length"),
         };
-        conn.slot.want(reason as u32, 0);
+        conn.slot.want(conn.generation, reason, 0, false);
         if self.context.live().error_answers && status != 0 {
             if let Place::Buffer(range) = self.gather(conn, range) {
                 self.assembly.clear();
@@ -363,7 +365,7 @@ impl Worker {
                 self.member.count(&self.context, Counter::ErrorAnswers, 1);
             }
         }
-        post::CLOSE
+        post::END
     }
 
     /// Sends something of the library's own on this connection.
