@@ -108,12 +108,14 @@ class Leftovers:
         left = end_session(session)
         assert not left, "processes left behind (killed now): " + ", ".join(left)
         until = time.monotonic() + 2
-        while True:  # others run beside us: what is theirs goes away by itself
-            shm = shared_memory_files() - self.shm
-            listeners = ownerless_listeners() - self.listeners
-            if not (shm or listeners) or time.monotonic() > until:
-                break
+        shm = shared_memory_files() - self.shm
+        listeners = ownerless_listeners() - self.listeners
+        while (shm or listeners) and time.monotonic() < until:
             time.sleep(0.1)
+            # Others run beside us. What is theirs goes away by itself, and each time it may be another
+            # one: what is left behind is what is seen every time.
+            shm &= shared_memory_files()
+            listeners &= ownerless_listeners()
         assert not shm, f"left in /dev/shm: {sorted(shm)}"
         assert not listeners, f"listening sockets without a process: inodes {sorted(listeners)}"
 

@@ -268,8 +268,7 @@ pub unsafe extern "C" fn sipwire_loop_new(
             _ => return Err(Error::Argument),
         };
         let role = Some(instance.open_loop(worker)?);
-        let context = instance.context.clone();
-        *out = Box::into_raw(Box::new(sipwire_loop { role, context }));
+        *out = Box::into_raw(Box::new(sipwire_loop { role }));
         Ok(0)
     })
 }
@@ -319,7 +318,7 @@ pub unsafe extern "C" fn sipwire_loop_step(loop_: *mut sipwire_loop) -> i32 {
             .role
             .take()
             .ok_or(Error::Reentrant)?;
-        let result = role.step(Some(0));
+        let result = role.step();
         // SAFETY: as above.
         if let Some(handle) = unsafe { loop_.as_mut() } {
             handle.role = Some(role);
@@ -335,12 +334,11 @@ pub unsafe extern "C" fn sipwire_loop_step(loop_: *mut sipwire_loop) -> i32 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sipwire_loop_free(loop_: *mut sipwire_loop) {
     call((), || {
-        if !loop_.is_null() {
+        // SAFETY: the caller's promise. A step that runs has taken the role out: freeing now would take
+        // the ground from under it.
+        if unsafe { loop_.as_ref() }.is_some_and(|handle| handle.role.is_some()) {
             // SAFETY: from Box::into_raw, by the caller's promise.
-            let mut handle = unsafe { Box::from_raw(loop_) };
-            if let Some(role) = handle.role.take() {
-                role.close(&handle.context);
-            }
+            drop(unsafe { Box::from_raw(loop_) });
         }
     });
 }

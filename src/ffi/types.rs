@@ -127,7 +127,6 @@ pub struct sipwire_config {
 /// One supervisor or worker driven by the host's own event loop.
 pub struct sipwire_loop {
     pub(super) role: Option<crate::runtime::run::Role>,
-    pub(super) context: std::sync::Arc<crate::roles::context::Context>,
 }
 
 /// An IP address and port. IPv4 in ip[0..3]; an IPv4-mapped IPv6 address is stored as IPv4.

@@ -6,7 +6,7 @@ use crate::pure::addr::Addr;
 use crate::pure::settings::Settings;
 use crate::pure::words::Holder;
 use crate::roles::host::{Host, Wants};
-use crate::sync::Word;
+use crate::sync::{AtomicU32, Ordering, Word};
 use crate::sys::event::EventFd;
 use crate::sys::map::IdentityPage;
 use crate::sys::sock::SocketOptions;
@@ -31,8 +31,11 @@ pub struct Context {
     /// Participants announce themselves here, with their channel, eventfd and pidfd.
     pub announce: Fd,
     pub announced: Fd,
+    /// How this process takes part, see `runtime::membership`: pid in the upper half, 0: not at all.
     /// Wiped by the kernel in a forked child: who did not attach is recognised.
     pub identity: IdentityPage,
+    /// The process of which a thread is the supervisor, as far as this process knows.
+    supervises: AtomicU32,
     live: LiveSettings,
 }
 
@@ -55,6 +58,7 @@ impl Context {
             announce,
             announced,
             identity: IdentityPage::new()?,
+            supervises: AtomicU32::new(0),
         })
     }
 
@@ -81,7 +85,18 @@ impl Context {
 
     /// The supervisor runs in this process: fd numbers in slots mean something here (P4).
     pub fn is_supervisors_process(&self) -> bool {
-        self.segment.header().supervisor_pid.load_sync() == sys::process::pid() as u32
+        // The identity carries our pid: asking the kernel for it would be a system call a message.
+        let here = self.identity.get() >> 32;
+        here != 0 && here == u64::from(self.segment.header().supervisor_pid.load_sync())
+    }
+
+    /// There is one supervisor in a process; false: there is one already.
+    pub fn begin_supervising(&self) -> bool {
+        let pid = sys::process::pid() as u32;
+        self.supervises.swap(pid, Ordering::SeqCst) != pid
+    }
+    pub fn end_supervising(&self) {
+        self.supervises.store_sync(0);
     }
 
     /// Settings as they are now.

@@ -1,6 +1,8 @@
 //! P4: the duplicates of connections' fds that a process other than the supervisor's keeps, by
 //! slot. Eight bytes a slot, touched only where used.
 
+use crate::pure::error::Result;
+use crate::roles::memory::filled;
 use crate::sync::Word;
 use crate::sys::Fd;
 use crate::table::segment::Segment;
@@ -39,9 +41,10 @@ impl Passing {
     }
 }
 
-#[derive(Default)]
 pub struct Duplicates {
-    /// generation (high half) and fd + 1 (low half) by slot; 0: none.
+    slots: usize,
+    /// generation (high half) and fd + 1 (low half) by slot; 0: none. Empty before the first: a
+    /// thread beside the supervisor is never passed one.
     kept: Vec<u64>,
     count: u32,
     limit: u32,
@@ -54,12 +57,21 @@ pub struct Duplicates {
 impl Duplicates {
     pub fn new(slots: u32, limit: u32) -> Duplicates {
         Duplicates {
-            kept: vec![0; slots as usize],
+            slots: slots as usize,
+            kept: Vec::new(),
             count: 0,
             limit: limit.max(1),
             hand: 0,
             epoll: 0,
         }
+    }
+
+    /// Takes the memory for all slots, now rather than with the first fd.
+    pub fn reserve(&mut self) -> Result<()> {
+        if self.kept.is_empty() {
+            self.kept = filled(self.slots, 0)?;
+        }
+        Ok(())
     }
 
     pub fn set_epoll(&mut self, epoll: RawFd) {
@@ -79,6 +91,10 @@ impl Duplicates {
             return; // the one we have is as good, and may be registered
         }
         self.drop_slot(slot);
+        // Without memory it is closed: the lend comes back as one without fd.
+        if self.reserve().is_err() {
+            return;
+        }
         let Some(word) = self.kept.get_mut(slot as usize) else {
             return;
         };

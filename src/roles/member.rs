@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use crate::pure::error::{Error, Result};
-use crate::pure::words::{BlockUse, Holder, Stamp};
+use crate::pure::words::{Holder, Stamp};
 use crate::roles::context::Context;
 use crate::roles::duplicates::{Duplicates, Passing};
 use crate::shm::blocks::PAYLOAD;
@@ -14,7 +14,7 @@ use crate::shm::participants::Record;
 use crate::sync::Word;
 use crate::sys::event::EventFd;
 use crate::sys::fdpass::{self, Receive};
-use crate::sys::{self, Fd};
+use crate::sys::{self, Fd, RawFd};
 
 /// Blocks a participant keeps between two sends.
 const KEPT_BLOCKS: usize = 4;
@@ -70,7 +70,8 @@ pub struct Member {
     /// Our end of the channel through which the supervisor passes fds; none in its own process.
     channel: RefCell<Option<Fd>>,
     /// The supervisor's epoch we announced ourselves to.
-    announced_to: Cell<u64>,
+    announced_to: Cell<Option<u64>>,
+    announce_again_ms: Cell<u64>,
     pub duplicates: RefCell<Duplicates>,
     /// Blocks stamped private(us), so that a direct write needs no allocation (P1: the rest of a
     /// partial write must have a place before its first byte goes out).
@@ -84,60 +85,89 @@ pub struct Member {
     swept_ms: Cell<u64>,
 }
 
+/// Why a channel was closed at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelClosed {
+    /// Our announcement was lost on the way (the supervisor had no descriptor for it): it comes again.
+    NotKnown,
+    SupervisorGone,
+    /// The supervisor was told that we died.
+    TakenForDead,
+}
+
+/// How long a full announcement channel is left alone.
+pub const ANNOUNCE_AGAIN_MS: u64 = 50;
+
 impl Member {
-    /// Takes a participant number and announces it. `worker`: worker index + 1, 0 for a sender.
-    /// `claim` takes what goes with the role before the supervisor is told; false: it is taken.
-    pub fn join(
-        context: &Context,
-        worker: u32,
-        claim: impl FnOnce(Holder) -> bool,
-    ) -> Result<Rc<Member>> {
+    /// Takes a participant number. `worker`: worker index + 1, 0 for a sender.
+    pub fn join(context: &Context, worker: u32) -> Result<Rc<Member>> {
         let wake = EventFd::new().map_err(|_| Error::System)?;
+        let limit = if worker > 0 {
+            worker_fd_cache(context)
+        } else {
+            context.settings.fd_cache
+        };
+        let duplicates = Duplicates::new(context.settings.max_connections, limit);
         let participants = context.segment.participants();
         let holder = participants
             .join(sys::process::pid() as u32, worker)
             .ok_or(Error::NoParticipant)?;
         let epoch = participants
             .get(holder)
-            .map_or(0, |record| record.epoch.load_sync());
-        let limit = if worker > 0 {
-            worker_fd_cache(context)
-        } else {
-            context.settings.fd_cache
-        };
-        let member = Rc::new(Member {
+            .map_or(0, |record| record.tenant().epoch());
+        Ok(Rc::new(Member {
             holder,
             epoch,
             worker,
             wake,
             channel: RefCell::new(None),
-            announced_to: Cell::new(u64::MAX),
-            duplicates: RefCell::new(Duplicates::new(context.settings.max_connections, limit)),
+            announced_to: Cell::new(None),
+            announce_again_ms: Cell::new(0),
+            duplicates: RefCell::new(duplicates),
             reserve: RefCell::new(Vec::new()),
             batch: Cell::new(None),
             corked: Cell::new(None),
             in_callback: Cell::new(false),
             swept_ms: Cell::new(0),
-        });
-        if !claim(holder) {
-            participants.leave(holder);
-            return Err(Error::Role);
-        }
-        if let Err(error) = member.announce(context) {
-            participants.leave(holder);
-            return Err(error);
-        }
-        Ok(member)
+        }))
     }
 
-    /// Gives the supervisor what it needs of us. A thread beside the supervisor that only sends
-    /// needs nothing of it.
-    fn announce(&self, context: &Context) -> Result<()> {
-        self.announced_to
-            .set(context.segment.header().epoch.load_sync());
+    /// Gives the supervisor what it needs of us, unless it has it: at first, and a sender once for
+    /// each new supervisor, which knows nothing of it. (A worker ends with its supervisor.) A thread
+    /// beside the supervisor that only sends is not needed at all. Never waits: what a full channel
+    /// does not take is tried again by a later call. False: the supervisor does not know us yet.
+    pub fn announce(&self, context: &Context, now_ms: u64) -> bool {
+        let epoch = context.segment.header().epoch.load_sync();
+        let known = match self.announced_to.get() {
+            Some(to) => to == epoch || self.worker != 0 || (to == 0 && epoch == 1),
+            None => false,
+        };
+        if known {
+            // What was announced before the first supervisor ran waits for it in the channel.
+            self.announced_to.set(Some(epoch));
+            return true;
+        }
+        if now_ms < self.announce_again_ms.get() {
+            return false;
+        }
+        let sent = self.send_announcement(context);
+        if sent {
+            self.announced_to.set(Some(epoch));
+            context.wake_supervisor();
+        } else {
+            self.announce_again_ms.set(now_ms + ANNOUNCE_AGAIN_MS);
+        }
+        sent
+    }
+
+    pub fn is_announced(&self) -> bool {
+        self.announced_to.get().is_some()
+    }
+
+    fn send_announcement(&self, context: &Context) -> bool {
         let beside = context.is_supervisors_process();
         if beside && self.worker == 0 {
-            return Ok(());
+            return true;
         }
         let bytes = Announcement {
             holder: self.holder,
@@ -146,45 +176,31 @@ impl Member {
             pid: sys::process::pid() as u32,
         }
         .to_bytes();
-        let sent = if beside {
-            fdpass::pass(context.announce.as_raw(), &bytes, &[self.wake.as_raw()])
-        } else {
-            let (ours, theirs) = fdpass::channel().map_err(|_| Error::System)?;
-            // Without pidfds (an old kernel, valgrind) a death is learned from the host's
-            // sipwire_process_died.
-            let pidfd = sys::process::pidfd_self().ok();
-            let mut fds = vec![self.wake.as_raw(), theirs.as_raw()];
-            fds.extend(pidfd.as_ref().map(Fd::as_raw));
-            let sent = fdpass::pass(context.announce.as_raw(), &bytes, &fds);
-            *self.channel.borrow_mut() = Some(ours);
-            sent
+        let pass = |fds: &[RawFd]| {
+            fdpass::pass(context.announce.as_raw(), &bytes, fds) == fdpass::Passed::Sent
         };
-        match sent {
-            fdpass::Passed::Sent => {
-                context.wake_supervisor();
-                Ok(())
-            }
-            _ => Err(Error::System),
+        if beside {
+            return pass(&[self.wake.as_raw()]);
         }
-    }
-
-    /// A new supervisor knows nothing of us: announce again. Once for each supervisor.
-    pub fn follow_supervisor(&self, context: &Context) {
-        let epoch = context.segment.header().epoch.load_sync();
-        if self.announced_to.get() != epoch && self.worker == 0 {
-            let first = self.announced_to.get() == 0;
-            self.announced_to.set(epoch);
-            // What was announced before the first supervisor ran still waits for it.
-            if !first {
-                let _ = self.announce(context);
-            }
+        let Ok((ours, theirs)) = fdpass::channel() else {
+            return false;
+        };
+        // Without pidfds (an old kernel, valgrind) a death is learned from the host's
+        // sipwire_process_died.
+        let pidfd = sys::process::pidfd_self().ok();
+        let mut fds = vec![self.wake.as_raw(), theirs.as_raw()];
+        fds.extend(pidfd.as_ref().map(Fd::as_raw));
+        let sent = pass(&fds);
+        if sent {
+            *self.channel.borrow_mut() = Some(ours);
         }
+        sent
     }
 
     pub fn wake_fd(&self) -> &EventFd {
         &self.wake
     }
-    pub fn channel_fd(&self) -> Option<std::os::fd::RawFd> {
+    pub fn channel_fd(&self) -> Option<RawFd> {
         self.channel.borrow().as_ref().map(Fd::as_raw)
     }
     pub fn record<'a>(&self, context: &'a Context) -> Option<&'a Record> {
@@ -233,16 +249,39 @@ impl Member {
         }
     }
 
+    /// The supervisor's end of our channel is closed.
+    pub fn channel_closed(&self, context: &Context) -> ChannelClosed {
+        let pid = sys::process::pid() as u32;
+        let claim = self
+            .record(context)
+            .filter(|record| record.is_of(self.epoch, pid))
+            .map(|record| record.supervised.claim.load_sync());
+        match claim {
+            None => ChannelClosed::TakenForDead,
+            Some(0) => {
+                self.announced_to.set(None);
+                self.announce_again_ms
+                    .set(sys::clock::monotonic_ms() + ANNOUNCE_AGAIN_MS);
+                *self.channel.borrow_mut() = None;
+                ChannelClosed::NotKnown
+            }
+            Some(claim) => {
+                context.segment.header().note_gone(claim);
+                ChannelClosed::SupervisorGone
+            }
+        }
+    }
+
     /// Senders: what was passed since the last send, and old duplicates at most once a second.
     pub fn refresh(&self, context: &Context, now_ms: u64) {
-        self.follow_supervisor(context);
+        self.announce(context, now_ms);
         // A worker picks up when it takes a lend, where it knows which fds it must not let go.
         if self.worker == 0
             && let Some(record) = self.record(context)
             && record.supervised.fds_passed.load_sync() != record.own.fds_taken.load_sync()
             && !self.pick_up(context, |_| false)
         {
-            context.segment.header().supervisor_gone.store_sync(1);
+            self.channel_closed(context);
         }
         if self.worker == 0 && now_ms.saturating_sub(self.swept_ms.get()) >= 1000 {
             self.swept_ms.set(now_ms);
@@ -304,16 +343,29 @@ impl Member {
         blocks.free_chain(first);
     }
 
+    /// Gives the number back with all that goes with it. Nothing happens when it is not ours: in a
+    /// child forked since, or after the supervisor took us for dead.
     pub fn leave(&self, context: &Context) {
+        let pid = sys::process::pid() as u32;
+        let ours = self
+            .record(context)
+            .is_some_and(|record| record.is_of(self.epoch, pid));
+        let kept: Vec<u32> = self.reserve.borrow_mut().drain(..).collect();
+        if !ours {
+            return;
+        }
         let blocks = context.segment.blocks();
-        for block in self.reserve.borrow_mut().drain(..) {
+        for block in kept {
             if blocks
                 .head(block)
-                .is_some_and(|h| Stamp(h.stamp.load_sync()).usage() == BlockUse::Private)
+                .is_some_and(|h| Stamp(h.stamp.load_sync()) == Stamp::private(self.holder))
             {
                 blocks.free(block);
             }
         }
-        context.segment.participants().leave(self.holder);
+        context
+            .segment
+            .participants()
+            .leave(self.holder, self.epoch, pid);
     }
 }

@@ -7,6 +7,7 @@ pub mod duplicates;
 pub mod host;
 pub mod info;
 pub mod member;
+pub mod memory;
 pub mod notice;
 pub mod sender;
 pub mod supervisor;

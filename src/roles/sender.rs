@@ -101,7 +101,7 @@ impl Call<'_> {
         if header.stopping.load_sync() != 0 {
             return Err(Error::ShuttingDown);
         }
-        if header.supervisor_gone.load_sync() != 0 {
+        if header.supervisor_gone() {
             return Err(Error::SupervisorGone);
         }
         self.member.refresh(self.context, self.now_ms);

@@ -22,9 +22,7 @@ pub struct Failure {
 
 pub struct Instance {
     pub context: Arc<Context>,
-    /// Threads of `start`. Only touched by `start` and `stop`, never in a forked child of a
-    /// threaded process (there `parking_lot` may hang).
-    pub(super) threads: parking_lot::Mutex<Vec<std::thread::JoinHandle<()>>>,
+    pub(super) threads: super::run::Threads,
 }
 
 impl Instance {
@@ -70,7 +68,7 @@ impl Instance {
             .map_err(|errno| system("descriptors", errno))?;
         Ok(Instance {
             context: Arc::new(context),
-            threads: parking_lot::Mutex::new(Vec::new()),
+            threads: super::run::Threads::default(),
         })
     }
 

@@ -1,17 +1,18 @@
 //! Running the roles: as threads of this process, as this whole process, or step by step from the
 //! host's own event loop.
 
+use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex};
 
 use super::instance::Instance;
-use super::membership;
+use super::membership::{self, RoleHeld};
 use crate::pure::error::{Error, Result};
 use crate::roles::context::Context;
-use crate::roles::member::Announcement;
+use crate::roles::member::Member;
 use crate::roles::supervisor::Supervisor;
 use crate::roles::worker::Worker;
-use crate::sync::Word;
-use crate::sys::{self, fdpass};
+use crate::sync::{AtomicU64, Ordering, Word};
+use crate::sys;
 
 const LOG_WARNING: u8 = 2;
 /// How long a worker waits for the place of a predecessor that died and is being recovered.
@@ -41,90 +42,187 @@ impl Opened {
     }
 }
 
+/// What `Running` needs of a role.
+trait Turns {
+    fn step(&mut self, max_wait_ms: Option<u64>) -> Result<bool>;
+    fn close(self);
+    fn abandon(self);
+    /// Whose sends are those of the callbacks that a step runs.
+    fn member(&self) -> Option<&Rc<Member>>;
+}
+
+macro_rules! turns {
+    ($role:ty, $member:expr) => {
+        impl Turns for $role {
+            fn step(&mut self, max_wait_ms: Option<u64>) -> Result<bool> {
+                self.step(max_wait_ms)
+            }
+            fn close(self) {
+                self.close()
+            }
+            fn abandon(self) {
+                self.abandon()
+            }
+            fn member(&self) -> Option<&Rc<Member>> {
+                $member(self)
+            }
+        }
+    };
+}
+turns!(Supervisor, |_| None);
+turns!(Worker, |worker| Some(Worker::member(worker)));
+
+/// A role of this process. Dropped, it ends in order.
+struct Running<R: Turns> {
+    /// None only while it is dropped.
+    role: Option<Box<R>>,
+    held: RoleHeld,
+}
+
+impl<R: Turns> Running<R> {
+    fn step(&mut self, max_wait_ms: Option<u64>) -> Result<bool> {
+        match &mut self.role {
+            Some(_) if !self.held.is_ours() => Err(Error::NotAttached),
+            Some(role) => role.step(max_wait_ms),
+            None => Err(Error::Role),
+        }
+    }
+    fn run(mut self) -> Result<()> {
+        loop {
+            match self.step(None) {
+                Ok(_) => {}
+                Err(Error::ShuttingDown) => return Ok(()),
+                Err(other) => return Err(other),
+            }
+        }
+    }
+}
+
+impl<R: Turns> Drop for Running<R> {
+    fn drop(&mut self) {
+        let Some(role) = self.role.take() else {
+            return;
+        };
+        let member = role.member().cloned();
+        if self.held.is_ours() {
+            role.close();
+        } else {
+            // In a child that was forked since, the role stays its parent's: only our copies go.
+            role.abandon();
+        }
+        if let Some(member) = member {
+            membership::leave_worker(&member);
+        }
+    }
+}
+
+fn open_supervisor(context: &Arc<Context>, held: RoleHeld) -> Result<Running<Supervisor>> {
+    let role = Some(Box::new(Supervisor::open(context)?));
+    Ok(Running { role, held })
+}
+
+fn open_worker(context: &Arc<Context>, index: usize, held: RoleHeld) -> Result<Running<Worker>> {
+    let worker = Worker::open(context, index)?;
+    membership::enter_worker(context, worker.member());
+    let role = Some(Box::new(worker));
+    Ok(Running { role, held })
+}
+
 /// A role driven by the host, `sipwire_loop`.
-pub enum Role {
-    Supervisor(Box<Supervisor>),
-    Worker(Box<Worker>),
+pub struct Role(Either);
+enum Either {
+    Supervisor(Running<Supervisor>),
+    Worker(Running<Worker>),
 }
 
 impl Role {
     pub fn fd(&self) -> i32 {
-        match self {
-            Role::Supervisor(role) => role.fd(),
-            Role::Worker(role) => role.fd(),
+        match &self.0 {
+            Either::Supervisor(running) => running.role.as_ref().map_or(-1, |role| role.fd()),
+            Either::Worker(running) => running.role.as_ref().map_or(-1, |role| role.fd()),
         }
     }
     pub fn next_timeout_ms(&self) -> Option<u64> {
-        match self {
-            Role::Supervisor(role) => role.next_timeout_ms(),
-            Role::Worker(role) => role.next_timeout_ms(),
+        match &self.0 {
+            Either::Supervisor(running) => running.role.as_ref()?.next_timeout_ms(),
+            Either::Worker(running) => running.role.as_ref()?.next_timeout_ms(),
         }
     }
-    pub fn step(&mut self, max_wait_ms: Option<u64>) -> Result<bool> {
-        match self {
-            Role::Supervisor(role) => role.step(max_wait_ms),
-            Role::Worker(role) => role.step(max_wait_ms),
-        }
-    }
-    pub fn close(self, context: &Arc<Context>) {
-        match self {
-            Role::Supervisor(role) => role.close(),
-            Role::Worker(role) => {
-                role.close();
-                membership::exit(context);
+    pub fn step(&mut self) -> Result<bool> {
+        match &mut self.0 {
+            Either::Supervisor(running) => running.step(Some(0)),
+            Either::Worker(running) => {
+                // A thread may drive several workers: each callback sends as its own.
+                if let Some(worker) = &running.role {
+                    membership::enter_worker(running.held.context(), worker.member());
+                }
+                running.step(Some(0))
             }
-        }
-    }
-    fn run(mut self, context: &Arc<Context>) -> Result<()> {
-        let end = loop {
-            if let Err(error) = self.step(None) {
-                break error;
-            }
-        };
-        self.close(context);
-        match end {
-            Error::ShuttingDown => Ok(()),
-            other => Err(other),
         }
     }
 }
 
-fn open_worker(context: &Arc<Context>, index: usize) -> Result<Role> {
-    let worker = Worker::open(context, index)?;
-    membership::enter_worker(context, worker.member());
-    Ok(Role::Worker(Box::new(worker)))
+/// The threads of `start`. A forked child inherits the list and not the threads: `identity` says
+/// whose they are.
+#[derive(Default)]
+pub(super) struct Threads {
+    identity: AtomicU64,
+    /// Locked only in the process that `identity` names: in a child forked meanwhile `parking_lot` may
+    /// hang.
+    started: parking_lot::Mutex<Option<Started>>,
+}
+
+struct Started {
+    handles: Vec<std::thread::JoinHandle<()>>,
+    /// The process takes part until all are joined.
+    _held: RoleHeld,
 }
 
 impl Instance {
     /// Supervisor and workers as threads of this process.
     pub fn start(&self) -> Result<()> {
-        let context = &self.context;
-        let mut threads = self.threads.lock();
-        if !threads.is_empty() || self.is_stopping() || !membership::attach_process(context) {
+        if self.is_stopping() {
             return Err(Error::Role);
         }
-        let supervisor = match Supervisor::open(context) {
-            Ok(supervisor) => Box::new(supervisor),
-            Err(error) => {
-                context.identity.set(0);
-                return Err(error);
-            }
-        };
+        let held = membership::begin_role(&self.context, true)?;
+        self.threads.identity.store_sync(held.identity());
+        let mut place = self.threads.started.lock();
+        let mut handles = Vec::new();
+        let started = self.start_threads(&mut handles);
+        *place = Some(Started {
+            handles,
+            _held: held,
+        });
+        drop(place);
+        if started.is_err() {
+            self.request_stop();
+            self.join_threads();
+            // Nothing is left that could have seen it: the start may be tried again.
+            self.context.segment.header().stopping.store_sync(0);
+        }
+        started
+    }
+
+    fn start_threads(&self, handles: &mut Vec<std::thread::JoinHandle<()>>) -> Result<()> {
+        let context = &self.context;
+        let held = membership::begin_role(context, false)?;
+        let supervisor = open_supervisor(context, held)?;
         let shared = context.clone();
-        threads.push(spawn(move || {
+        handles.push(spawn(move || {
             as_supervisor(&shared);
-            let _ = Role::Supervisor(supervisor).run(&shared);
+            let _ = supervisor.run();
         })?);
         for index in 0..context.settings.workers as usize {
+            let held = membership::begin_role(context, false)?;
             let shared = context.clone();
             let opened = Arc::new(Opened::default());
             let told = opened.clone();
-            threads.push(spawn(move || {
+            handles.push(spawn(move || {
                 sys::process::set_thread_name(&format!("sipwire-w{index}"));
-                match open_worker(&shared, index) {
-                    Ok(role) => {
+                match open_worker(&shared, index, held) {
+                    Ok(worker) => {
                         told.tell(Ok(()));
-                        let _ = role.run(&shared);
+                        let _ = worker.run();
                     }
                     Err(error) => told.tell(Err(error)),
                 }
@@ -134,20 +232,25 @@ impl Instance {
         Ok(())
     }
 
+    fn join_threads(&self) {
+        let mut place = self.threads.started.lock();
+        if let Some(started) = place.take() {
+            for handle in started.handles {
+                let _ = handle.join();
+            }
+            membership::exit(&self.context);
+            self.threads.identity.store_sync(0);
+        }
+    }
+
     /// This process is the supervisor until `stop`.
     pub fn run_supervisor(&self) -> Result<()> {
-        let context = &self.context;
         if self.is_stopping() {
             return Ok(());
         }
-        if !membership::attach_process(context) {
-            return Err(Error::Role);
-        }
-        as_supervisor(context);
-        let role = Role::Supervisor(Box::new(Supervisor::open(context)?));
-        let ended = role.run(context);
-        context.identity.set(0);
-        ended
+        let held = membership::begin_role(&self.context, true)?;
+        as_supervisor(&self.context);
+        open_supervisor(&self.context, held)?.run()
     }
 
     /// This process is worker `index` until `stop` or until the supervisor is gone.
@@ -156,17 +259,15 @@ impl Instance {
         if index >= context.segment.workers().len() {
             return Err(Error::Argument);
         }
-        if !membership::attach_process(context) {
-            return Err(Error::Role);
-        }
+        let whole = membership::begin_role(context, true)?;
         sys::process::set_thread_name(&format!("sipwire-w{index}"));
         let give_up_ms = sys::clock::monotonic_ms() + PLACE_WAIT_MS;
         let opened = loop {
             if context.segment.header().stopping.load_sync() >= 2 {
-                context.identity.set(0);
                 return Ok(());
             }
-            match open_worker(context, index) {
+            let held = membership::begin_role(context, false)?;
+            match open_worker(context, index, held) {
                 // A dead predecessor's place: free as soon as the supervisor has recovered it.
                 Err(Error::Role) if sys::clock::monotonic_ms() < give_up_ms => {
                     sys::clock::pause_ms(10)
@@ -174,63 +275,61 @@ impl Instance {
                 other => break other,
             }
         };
-        let ended = opened.and_then(|role| role.run(context));
-        context.identity.set(0);
+        let ended = opened.and_then(Running::run);
+        drop(whole);
         ended
     }
 
     /// A role for the host's own event loop.
     pub fn open_loop(&self, worker: Option<usize>) -> Result<Role> {
         let context = &self.context;
-        membership::attach_process(context);
-        match worker {
-            Some(index) => open_worker(context, index),
-            None => {
-                let supervisor = Supervisor::open(context)?;
-                raise_priority(context);
-                Ok(Role::Supervisor(Box::new(supervisor)))
-            }
+        if self.is_stopping() {
+            return Err(Error::ShuttingDown);
         }
+        let held = membership::begin_role(context, false)?;
+        Ok(Role(match worker {
+            Some(index) => Either::Worker(open_worker(context, index, held)?),
+            None => {
+                let supervisor = open_supervisor(context, held)?;
+                raise_priority(context);
+                Either::Supervisor(supervisor)
+            }
+        }))
     }
 
     /// This process will send.
     pub fn attach(&self) -> Result<()> {
-        membership::attach_process(&self.context);
+        membership::attach(&self.context);
         membership::current(&self.context).map(drop)
     }
 
     pub fn detach(&self) -> Result<()> {
-        if !membership::is_attached(&self.context) {
-            return Err(Error::NotAttached);
+        if membership::in_callback(&self.context) {
+            return Err(Error::Reentrant);
         }
-        membership::exit(&self.context);
-        if self.threads.lock().is_empty() {
-            self.context.identity.set(0);
-        }
-        Ok(())
+        membership::detach(&self.context)
     }
 
     /// The host's word that a process ended (it reaped it).
     pub fn process_died(&self, pid: i32) -> Result<()> {
-        let context = &self.context;
-        let header = context.segment.header();
-        if header.supervisor_pid.load_sync() == pid as u32 {
-            header.supervisor_gone.store_sync(1);
-            return Ok(());
+        let pid = u32::try_from(pid).map_err(|_| Error::Argument)?;
+        if pid == 0 {
+            return Err(Error::Argument);
         }
-        let word = Announcement {
-            holder: 0,
-            epoch: 0,
-            worker: 0,
-            pid: pid as u32,
-        };
-        match fdpass::pass(context.announce.as_raw(), &word.to_bytes(), &[]) {
-            fdpass::Passed::Sent => {
-                context.wake_supervisor();
-                Ok(())
+        let segment = &self.context.segment;
+        let header = segment.header();
+        let claim = header.claim.load_sync();
+        if claim as u32 == pid {
+            header.note_gone(claim);
+        }
+        for (_, record) in segment.participants().active() {
+            if record.tenant().pid() == pid {
+                record.death_told.store_sync(record.tenant().epoch() + 1);
             }
-            _ => Err(Error::System),
         }
+        header.deaths_told.fetch_add(1, Ordering::SeqCst);
+        self.context.wake_supervisor();
+        Ok(())
     }
 
     pub fn drain(&self, deadline_ms: u64) {
@@ -247,46 +346,26 @@ impl Instance {
     /// handler.
     pub fn request_stop(&self) {
         let header = self.context.segment.header();
-        let supervised =
-            header.supervisor_pid.load_sync() != 0 && header.supervisor_gone.load_sync() == 0;
-        let stage = if supervised { 1 } else { 2 };
-        if header.stopping.load_sync() < stage {
-            header.stopping.store_sync(stage);
-        }
+        header.stop(if header.supervised() { 1 } else { 2 });
         self.context.wake.notify();
     }
 
-    /// `start` was called in this process and `stop` was not yet. In a forked child of a threaded
-    /// process the list is there, its threads are not: the identity page tells.
+    /// `start` was called in this process and `stop` was not yet.
     pub fn has_threads(&self) -> bool {
-        membership::is_attached(&self.context)
-            && self
-                .threads
-                .try_lock()
-                .is_some_and(|threads| !threads.is_empty())
+        membership::is_identity(&self.context, self.threads.identity.load_sync())
     }
 
-    /// `request_stop`, and waits for the threads of `start`.
+    /// `request_stop`, and waits for the threads of `start`; so does everyone who calls it meanwhile.
     pub fn stop(&self) -> Result<()> {
-        if membership::existing(&self.context).is_some_and(|member| member.in_callback.get()) {
+        // Before everything else, and with nothing but atomics: this may be a signal handler.
+        self.request_stop();
+        if !self.has_threads() {
+            return Ok(());
+        }
+        if membership::in_callback(&self.context) {
             return Err(Error::Reentrant);
         }
-        self.request_stop();
-        // In a process that started no threads (a fork's parent, any child) there is nothing to join.
-        if !membership::is_attached(&self.context) {
-            return Ok(());
-        }
-        let Some(mut threads) = self.threads.try_lock() else {
-            return Ok(());
-        };
-        let started = !threads.is_empty();
-        for thread in threads.drain(..) {
-            let _ = thread.join();
-        }
-        if started {
-            membership::exit(&self.context);
-            self.context.identity.set(0);
-        }
+        self.join_threads();
         Ok(())
     }
 }

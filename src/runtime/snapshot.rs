@@ -97,6 +97,6 @@ impl Instance {
         } else {
             sys::clock::monotonic_ms().saturating_sub(since).max(1)
         };
-        Some((record.pid.load_sync(), busy))
+        Some((record.tenant().pid(), busy))
     }
 }

@@ -3,7 +3,7 @@
 use super::region::shared;
 use crate::pure::reason::REASON_COUNT;
 use crate::pure::settings::LIVE_WORDS;
-use crate::sync::{AtomicU32, AtomicU64};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, Word};
 
 pub const MAGIC: u64 = 0x5349_5057_4952_4531; // "SIPWIRE1"
 
@@ -12,11 +12,19 @@ pub struct Header {
     pub magic: AtomicU64,
     /// Hash of offsets, counts and sizes of everything in the segment.
     pub layout: AtomicU64,
-    /// Moves on with each supervisor; senders notice by it that their channel is a dead one's.
-    pub epoch: AtomicU64,
+    /// Who is the supervisor: number of the claim (32) | pid (32); 0: nobody ever was. Taken by a CAS
+    /// from the value read, so that of several that want to follow a dead one a single one does.
+    pub claim: AtomicU64,
+    /// The claim of which a participant or the parent saw that it is over.
+    pub claim_over: AtomicU64,
+    /// The process in which the fd numbers of the slots mean something; 0 while a new supervisor
+    /// has not yet set right what it found.
     pub supervisor_pid: AtomicU32,
-    /// A participant or the parent saw the supervisor's process end.
-    pub supervisor_gone: AtomicU32,
+    /// Counts words of the host that some process died; see `Record::death_told`.
+    pub deaths_told: AtomicU32,
+    /// Moves on with each supervisor that serves; senders notice by it that their channel is a dead
+    /// one's.
+    pub epoch: AtomicU64,
     /// `sipwire_stop` was called: every loop ends.
     pub stopping: AtomicU32,
     /// A violation (P12) was met; the instance goes on, marked.
@@ -56,3 +64,63 @@ pub struct Gauges {
 }
 
 shared!(Header);
+
+impl Header {
+    /// There was a supervisor, and it is known to have ended.
+    pub fn supervisor_gone(&self) -> bool {
+        let claim = self.claim.load_sync();
+        claim != 0 && self.claim_over.load_sync() == claim
+    }
+
+    /// A supervisor claimed the place and is not known to have ended.
+    pub fn supervised(&self) -> bool {
+        self.claim.load_sync() != 0 && !self.supervisor_gone()
+    }
+
+    /// The pid of the claim, 0: nobody ever was supervisor.
+    pub fn claim_pid(&self) -> u32 {
+        self.claim.load_sync() as u32
+    }
+
+    /// The claim is over. One that is older than what is known already changes nothing.
+    pub fn note_gone(&self, claim: u64) {
+        self.claim_over.fetch_max(claim, Ordering::SeqCst);
+    }
+
+    /// Takes the supervisor's place as `pid`, if it is still as `before` says.
+    pub fn claim(&self, before: u64, pid: u32) -> bool {
+        let next = (before >> 32).wrapping_add(1) << 32 | u64::from(pid);
+        self.claim
+            .compare_exchange(before, next, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+
+    /// Stages of `stopping` only go up.
+    pub fn stop(&self, stage: u32) {
+        self.stopping.fetch_max(stage, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shm::region::{Layout, Region};
+
+    #[test]
+    fn one_of_two_takes_the_place_and_a_late_word_hits_no_successor() {
+        let mut layout = Layout::default();
+        let span = layout.span::<Header>(1);
+        let region = Region::new("sipwire-test", &layout).unwrap();
+        let header = &region.slice(span)[0];
+        assert!(!header.supervised() && !header.supervisor_gone());
+        assert!(header.claim(0, 77));
+        assert!(!header.claim(0, 78));
+        let first = header.claim.load_sync();
+        header.note_gone(first);
+        assert!(header.supervisor_gone());
+        assert!(header.claim(first, 77), "the same pid, used again");
+        assert!(header.supervised());
+        header.note_gone(first); // who noticed late
+        assert!(header.supervised());
+    }
+}

@@ -12,19 +12,49 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering, Word};
 
 pub const SUPERVISOR: Holder = 1;
 
-/// `Record::state`: free, taken by a living participant, or being recovered by the supervisor.
-pub const FREE: u32 = 0;
-pub const ACTIVE: u32 = 1;
-pub const RECOVERING: u32 = 2;
+/// Who has a record: epoch (24) | state (8) | pid (32). One word, so that at every instant it is known
+/// whose death would have to be recovered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tenant(u64);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+enum State {
+    Free = 0,
+    /// Taken by a living participant.
+    Active = 1,
+    /// Its participant is dead, the supervisor sets right what it held.
+    Recovering = 2,
+}
+
+const EPOCH_MASK: u32 = 0xFF_FFFF;
+
+impl Tenant {
+    fn new(epoch: u32, state: State, pid: u32) -> Tenant {
+        Tenant(u64::from(epoch & EPOCH_MASK) << 40 | (state as u64) << 32 | u64::from(pid))
+    }
+    /// Moves on each time the record is taken: a message of an earlier tenant is recognised.
+    pub fn epoch(self) -> u32 {
+        (self.0 >> 40) as u32
+    }
+    pub fn pid(self) -> u32 {
+        self.0 as u32
+    }
+    pub fn is_active(self) -> bool {
+        self.0 >> 32 & 0xFF == State::Active as u64
+    }
+    pub fn is_free(self) -> bool {
+        self.0 >> 32 & 0xFF == State::Free as u64
+    }
+}
 
 #[repr(C, align(64))]
 pub struct Record {
-    pub state: AtomicU32,
-    pub pid: AtomicU32,
-    /// Moves on each time the record is taken: a message of an earlier owner is recognised.
-    pub epoch: AtomicU32,
+    tenant: AtomicU64,
     /// Worker index + 1, 0: a sender.
     pub worker: AtomicU32,
+    /// The epoch of which the host said that its process died, + 1.
+    pub death_told: AtomicU32,
     pub own: OwnLine,
     pub supervised: SupervisedLine,
     pub counters: Counters,
@@ -58,12 +88,55 @@ pub struct SupervisedLine {
     pub fds_passed: AtomicU32,
     /// Its lend ring or channel was full: it wakes the supervisor when it has made room.
     pub room_wanted: AtomicU32,
+    /// The claim of the supervisor that knows the participant: what is over when the channel closes.
+    /// 0, from the participant itself when it joins: none knows it yet.
+    pub claim: AtomicU64,
     /// The poll of a worker beside the supervisor (same process), by number; 0: none. Written by the
     /// worker before it announces itself.
     pub epoll_fd: AtomicU32,
 }
 
 shared!(Record);
+
+impl Record {
+    pub fn tenant(&self) -> Tenant {
+        Tenant(self.tenant.load_sync())
+    }
+    fn swap(&self, from: Tenant, to: Tenant) -> bool {
+        self.tenant
+            .compare_exchange(from.0, to.0, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+    /// The record is that of this tenant, who lives.
+    pub fn is_of(&self, epoch: u32, pid: u32) -> bool {
+        self.tenant() == Tenant::new(epoch, State::Active, pid)
+    }
+    /// Supervisor: the tenant is dead. False: it left, or another one has the record by now.
+    pub fn begin_recovery(&self, epoch: u32) -> bool {
+        let tenant = self.tenant();
+        tenant.is_active()
+            && tenant.epoch() == epoch
+            && self.swap(tenant, Tenant::new(epoch, State::Recovering, tenant.pid()))
+    }
+    /// Supervisor: nothing is left of the dead one.
+    pub fn end_recovery(&self) {
+        let tenant = self.tenant();
+        self.worker.store_sync(0);
+        self.own.callback_since_ms.store_sync(0);
+        self.tenant
+            .store_sync(Tenant::new(tenant.epoch(), State::Free, 0).0);
+    }
+    /// A new supervisor: the recovery that its predecessor was in is begun anew.
+    pub fn restart_recovery(&self) -> bool {
+        let tenant = self.tenant();
+        !tenant.is_free()
+            && !tenant.is_active()
+            && self.swap(
+                tenant,
+                Tenant::new(tenant.epoch(), State::Active, tenant.pid()),
+            )
+    }
+}
 
 #[derive(Clone, Copy)]
 pub struct Participants<'a> {
@@ -81,34 +154,39 @@ impl<'a> Participants<'a> {
         (2..=self.records.len()).find_map(|number| {
             let holder = Holder::try_from(number).ok()?;
             let record = self.get(holder)?;
-            record
-                .state
-                .compare_exchange(FREE, ACTIVE, Ordering::SeqCst, Ordering::SeqCst)
-                .ok()?;
-            record.pid.store_sync(pid);
+            let free = record.tenant();
+            let mine = Tenant::new(free.epoch() + 1, State::Active, pid);
+            if !free.is_free() || !record.swap(free, mine) {
+                return None;
+            }
             record.worker.store_sync(worker);
-            record.epoch.fetch_add(1, Ordering::SeqCst);
             record.own.callback_since_ms.store_sync(0);
             record.own.sleeping.store_sync(0);
-            // What a recovered owner had posted is settled: the pair starts equal.
-            record
-                .own
-                .dial_posted
-                .store_sync(record.supervised.dial_taken.load_sync());
-            record
-                .own
-                .fds_taken
-                .store_sync(record.supervised.fds_passed.load_sync());
+            record.supervised.claim.store_sync(0);
+            // dial_posted stays: what the last tenant left on the dial list is before ours.
             Some(holder)
         })
     }
 
-    /// By the participant itself; it holds nothing any more.
-    pub fn leave(&self, holder: Holder) {
+    /// The supervisor takes its own record, whoever had it.
+    pub fn join_as_supervisor(&self, pid: u32) {
+        if let Some(record) = self.get(SUPERVISOR) {
+            let epoch = record.tenant().epoch() + 1;
+            record
+                .tenant
+                .store_sync(Tenant::new(epoch, State::Active, pid).0);
+        }
+    }
+
+    /// By the participant itself, which holds nothing any more. No-op when the record is not (or no
+    /// longer) its own.
+    pub fn leave(&self, holder: Holder, epoch: u32, pid: u32) {
         if let Some(record) = self.get(holder) {
-            record.worker.store_sync(0);
-            record.pid.store_sync(0);
-            record.state.store_sync(FREE);
+            let mine = Tenant::new(epoch, State::Active, pid);
+            if record.tenant() == mine {
+                record.worker.store_sync(0);
+                let _ = record.swap(mine, Tenant::new(epoch, State::Free, 0));
+            }
         }
     }
 
@@ -137,7 +215,7 @@ impl<'a> Participants<'a> {
         self.records
             .iter()
             .enumerate()
-            .filter(|(_, r)| r.state.load_sync() == ACTIVE)
+            .filter(|(_, record)| record.tenant().is_active())
             .filter_map(|(i, r)| Some((Holder::try_from(i + 1).ok()?, r)))
     }
 }

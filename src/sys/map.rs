@@ -99,8 +99,11 @@ impl IdentityPage {
         self.word().load(Ordering::Acquire)
     }
 
-    pub fn set(&self, identity: u64) {
-        self.word().store(identity, Ordering::Release);
+    /// One atomic step from the present word to what `change` makes of it; `None`: stays. Returns the
+    /// word as it was, `Err` when it stayed.
+    pub fn update(&self, change: impl FnMut(u64) -> Option<u64>) -> core::result::Result<u64, u64> {
+        self.word()
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, change)
     }
 
     fn word(&self) -> &AtomicU64 {

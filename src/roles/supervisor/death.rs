@@ -7,7 +7,7 @@ use crate::pure::reason::Reason;
 use crate::pure::words::{BlockUse, Holder, OwnerState};
 use crate::shm::counters::Counter;
 use crate::shm::gate;
-use crate::shm::participants::{FREE, RECOVERING, SUPERVISOR};
+use crate::shm::participants::{SUPERVISOR, Tenant};
 use crate::sync::{Ordering, Word};
 use crate::table::blacklist;
 use std::collections::HashSet;
@@ -16,37 +16,41 @@ const LOG_ERROR: u8 = 1;
 
 impl Supervisor {
     pub(super) fn serve_deaths(&mut self) {
+        self.hear_of_deaths();
         while let Some((dead, epoch)) = self.deaths.pop() {
-            let record = self
-                .context
-                .segment
-                .participants()
-                .get(dead)
-                .map(|r| r.epoch.load_sync());
-            // Told twice, and the number is a living one's by now.
-            if record == Some(epoch) {
-                self.recover(dead);
-            }
+            self.recover(dead, epoch);
         }
         self.serve_leaves();
     }
 
-    fn recover(&mut self, dead: Holder) {
+    /// What the host said after its waitpid.
+    fn hear_of_deaths(&mut self) {
+        let context = self.context.clone();
+        let told = context.segment.header().deaths_told.load_sync();
+        if told == self.deaths_heard {
+            return;
+        }
+        self.deaths_heard = told;
+        for (holder, record) in context.segment.participants().active() {
+            let epoch = record.tenant().epoch();
+            if record.death_told.load_sync() == epoch + 1 {
+                self.deaths.push((holder, epoch));
+            }
+        }
+    }
+
+    fn recover(&mut self, dead: Holder, epoch: u32) {
         let context = self.context.clone();
         let segment = &context.segment;
         let Some(record) = segment.participants().get(dead) else {
             return;
         };
-        if dead == self.me
-            || record
-                .state
-                .compare_exchange(1, RECOVERING, Ordering::SeqCst, Ordering::SeqCst)
-                .is_err()
-        {
+        let pid = record.tenant().pid();
+        // Told twice, or the number is a living one's by now: nothing to do.
+        if dead == self.me || !record.begin_recovery(epoch) {
             return;
         }
         let worker = record.worker.load_sync();
-        let pid = record.pid.load_sync();
         self.count(Counter::ParticipantsDied, 1);
         // 1. Our own inputs, so that what it finished is served as finished.
         self.serve_posts();
@@ -83,10 +87,7 @@ impl Supervisor {
                 .participant
                 .compare_exchange(mine, 0, Ordering::SeqCst, Ordering::SeqCst);
         }
-        record.worker.store_sync(0);
-        record.pid.store_sync(0);
-        record.own.callback_since_ms.store_sync(0);
-        record.state.store_sync(FREE);
+        record.end_recovery();
         let role = if worker > 0 {
             format!("worker {}", worker - 1)
         } else {
@@ -231,27 +232,32 @@ impl Supervisor {
             let told = slot.supervised.phase.get() & phase::CLOSE_TOLD;
             slot.supervised.phase.store_sync(phase::FD_CLOSED | told);
             let owner = slot.owner();
-            let gone = segment.participants().get(owner.worker()).is_none_or(|r| {
-                r.state.load_sync() == FREE
-                    || !crate::sys::process::process_alive(r.pid.load_sync() as i32)
-            });
+            let gone = segment
+                .participants()
+                .get(owner.worker())
+                .is_none_or(|record| !lives(record.tenant()));
             if (owner.worker() != 0 && gone) || owner.state() == OwnerState::Closing {
                 let _ = slot.swap_owner(owner, owner.to_supervisor(OwnerState::Retiring));
             }
             self.end(index, slot, Reason::SupervisorGone, 0, Mode::Now);
         }
-        // Who died while there was no supervisor to see it.
-        let dead: Vec<(Holder, u32)> = segment
-            .participants()
-            .active()
-            .filter(|(holder, r)| {
-                *holder != SUPERVISOR
-                    && !crate::sys::process::process_alive(r.pid.load_sync() as i32)
-            })
-            .map(|(holder, record)| (holder, record.epoch.load_sync()))
-            .collect();
-        self.deaths.extend(dead);
+        // Who died while there was no supervisor to see it, or in its recovery.
+        for (i, record) in segment.participants().records.iter().enumerate() {
+            let recovering = record.restart_recovery();
+            let tenant = record.tenant();
+            if let Ok(holder) = Holder::try_from(i + 1)
+                && holder != SUPERVISOR
+                && tenant.is_active()
+                && (recovering || !lives(tenant))
+            {
+                self.deaths.push((holder, tenant.epoch()));
+            }
+        }
     }
+}
+
+fn lives(tenant: Tenant) -> bool {
+    tenant.is_active() && crate::sys::process::process_alive(tenant.pid() as i32)
 }
 
 /// Gates that the dead supervisor held.

@@ -27,8 +27,9 @@ use crate::pure::settings::Settings;
 use crate::pure::wheel::Wheel;
 use crate::pure::words::Holder;
 use crate::roles::context::Context;
+use crate::roles::memory::reserved;
 use crate::shm::counters::Counter;
-use crate::shm::participants::{ACTIVE, SUPERVISOR};
+use crate::shm::participants::SUPERVISOR;
 use crate::sync::{Ordering, Word};
 use crate::sys;
 use crate::sys::clock::{monotonic_ms, realtime_ms};
@@ -95,6 +96,7 @@ pub struct Supervisor {
     /// Free slots, first in first out: a slot rests as long as possible before it is used again.
     free: VecDeque<u32>,
     peers: Vec<Peer>,
+    spare_fds: Vec<sys::Fd>,
     seats: Vec<Seat>,
     next_seat: usize,
     /// First lent connection of each seat, see `lent`.
@@ -121,36 +123,65 @@ pub struct Supervisor {
     drain_scan_ms: u64,
     /// Participants that died, with the epoch of their record: its next owner is another one.
     deaths: Vec<(Holder, u32)>,
+    /// `deaths_told` as far as it was looked at.
+    deaths_heard: u32,
 }
 
 impl Supervisor {
     /// Takes the supervisor's place. `Role`: another one lives.
     pub fn open(context: &Arc<Context>) -> Result<Supervisor> {
-        let segment = &context.segment;
-        let header = segment.header();
-        let pid = sys::process::pid() as u32;
-        let before = header.supervisor_pid.load_sync();
-        let alive = before != 0
-            && before != pid
-            && header.supervisor_gone.load_sync() == 0
-            && sys::process::process_alive(before as i32);
-        if alive {
+        if !context.begin_supervising() {
             return Err(Error::Role);
         }
-        let record = segment
-            .participants()
-            .get(SUPERVISOR)
-            .ok_or(Error::Argument)?;
-        record.pid.store_sync(pid);
-        record.state.store_sync(ACTIVE);
+        let opened = Supervisor::claim(context);
+        if opened.is_err() {
+            context.end_supervising();
+        }
+        opened
+    }
+
+    fn claim(context: &Arc<Context>) -> Result<Supervisor> {
+        let header = context.segment.header();
+        let pid = sys::process::pid() as u32;
+        let before = header.claim.load_sync();
+        // A claim of our own pid is that of a dead process whose number we were given: in this
+        // process nobody supervises.
+        let lives = header.supervised()
+            && before as u32 != pid
+            && sys::process::process_alive(before as u32 as i32);
+        if lives {
+            return Err(Error::Role);
+        }
+        // Everything that can fail comes before the claim.
+        let mut supervisor = Supervisor::new(context)?;
+        if !header.claim(before, pid) {
+            return Err(Error::Role);
+        }
+        // Until all is set right the fd numbers in the slots are a dead process's.
+        header.supervisor_pid.store_sync(0);
+        context.segment.participants().join_as_supervisor(pid);
+        if header.epoch.load_sync() > 0 {
+            supervisor.inherit();
+        }
         header.supervisor_pid.store_sync(pid);
+        header.epoch.fetch_add(1, Ordering::SeqCst);
+        // The first step finds what came before it, however the host polls: see `sleeping`.
+        context.wake.notify();
+        Ok(supervisor)
+    }
+
+    fn new(context: &Arc<Context>) -> Result<Supervisor> {
+        let segment = &context.segment;
         let now_ms = monotonic_ms();
         let poll = Poll::new().map_err(|_| Error::System)?;
         poll.add(context.wake.as_raw(), TOKEN_WAKE, LEVEL_READ)
             .map_err(|_| Error::System)?;
         poll.add(context.announced.as_raw(), TOKEN_ANNOUNCED, LEVEL_READ)
             .map_err(|_| Error::System)?;
+        let slots = segment.slots().len();
         let participants = segment.participants().records.len();
+        let mut free = VecDeque::from(reserved(slots)?);
+        free.extend(0..slots as u32);
         let mut supervisor = Supervisor {
             me: SUPERVISOR,
             poll,
@@ -161,7 +192,8 @@ impl Supervisor {
             wheel: Wheel::new(now_ms),
             wheel_violations: 0,
             due: Vec::new(),
-            free: (0..segment.slots().len() as u32).collect(),
+            free,
+            spare_fds: Vec::new(),
             peers: (0..=participants).map(|_| Peer::default()).collect(),
             seats: segment.workers().iter().map(|_| Seat::default()).collect(),
             next_seat: 0,
@@ -184,14 +216,11 @@ impl Supervisor {
             stop_by_ms: None,
             drain_scan_ms: 0,
             deaths: Vec::new(),
+            deaths_heard: 0,
             context: context.clone(),
         };
         supervisor.listen()?;
-        if header.epoch.load_sync() > 0 {
-            supervisor.inherit();
-        }
-        header.epoch.fetch_add(1, Ordering::SeqCst);
-        header.supervisor_gone.store_sync(0);
+        supervisor.keep_spare_fds();
         Ok(supervisor)
     }
 
@@ -268,6 +297,7 @@ impl Supervisor {
         !segment.mailbox().is_empty()
             || header.line_dial.head.load_sync() != 0
             || !self.deaths.is_empty()
+            || header.deaths_told.load_sync() != self.deaths_heard
             || (header.stopping.load_sync() == 1 && self.stop_by_ms.is_none())
     }
 
@@ -326,7 +356,7 @@ impl Supervisor {
             && header.line_dial.head.load_sync() == 0;
         let nobody = self.seats.iter().all(|seat| seat.holder == 0);
         if told || nobody || self.stop_by_ms.is_some_and(|by| self.now_ms >= by) {
-            header.stopping.store_sync(2);
+            header.stop(2);
             // A worker that announced itself before it could see the 2 sleeps already: it is to be
             // woken too.
             self.serve_announcements();
@@ -348,6 +378,13 @@ impl Supervisor {
                 }
             }
         }
-        context.segment.header().supervisor_pid.store_sync(0);
+        let header = context.segment.header();
+        header.supervisor_pid.store_sync(0);
+        header.note_gone(header.claim.load_sync());
+        self.wake_all_workers();
+        context.end_supervising();
     }
+
+    /// In a child that was forked since: the role is the parent's, only our copies go.
+    pub fn abandon(self) {}
 }

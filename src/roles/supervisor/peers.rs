@@ -7,7 +7,6 @@ use crate::roles::duplicates::Passing;
 use crate::roles::member::Announcement;
 use crate::roles::notice::Entry;
 use crate::shm::counters::Counter;
-use crate::shm::participants::ACTIVE;
 use crate::sync::Word;
 use crate::sys::fdpass::{self, Passed, Receive};
 use crate::sys::{self, Fd};
@@ -15,6 +14,9 @@ use crate::table::slot::Slot;
 
 /// A sender that queues twice to a connection within this time is passed its fd.
 const OFFER_MS: u64 = 5000;
+
+/// Eventfd, channel and pidfd.
+const SPARE_FDS: usize = 3;
 
 #[derive(Default)]
 pub struct Peer {
@@ -41,34 +43,48 @@ pub fn bit(holder: Holder) -> u64 {
 }
 
 impl Supervisor {
-    /// New participants, and the host's word that a process died.
+    /// New participants.
     pub(super) fn serve_announcements(&mut self) {
         let context = self.context.clone();
+        let claim = context.segment.header().claim.load_sync();
         let mut payload = [0u8; fdpass::MAX_PAYLOAD_BYTES];
-        while let Receive::Got(mut got) = fdpass::receive(context.announced.as_raw(), &mut payload)
-        {
+        loop {
+            // Connections may have taken every descriptor but these: a worker that replaces a dead one
+            // must be known all the same.
+            self.spare_fds.clear();
+            let received = fdpass::receive(context.announced.as_raw(), &mut payload);
+            let Receive::Got(mut got) = received else {
+                break;
+            };
             let Some(said) = payload.get(..got.len).and_then(Announcement::from_bytes) else {
                 continue;
             };
-            if said.holder == 0 {
-                self.note_death_of(said.pid);
-                continue;
-            }
             let Some(record) = context.segment.participants().get(said.holder) else {
                 continue;
             };
             // Left or died before we came to read this.
-            if record.state.load_sync() != ACTIVE || record.epoch.load_sync() != said.epoch {
+            if !record.is_of(said.epoch, said.pid) {
                 continue;
             }
             let [wake, channel, pidfd, _] = &mut got.fds;
             let beside = said.pid == sys::process::pid() as u32;
+            if got.truncated || wake.is_none() || (!beside && channel.is_none()) {
+                // We are out of descriptors, and what came with the word is lost. Its channel is
+                // closed by that, so it announces itself again.
+                continue;
+            }
+            record.supervised.claim.store_sync(claim);
+            // The channel is new and empty.
+            let taken = record.own.fds_taken.load_sync();
+            record.supervised.fds_passed.store_sync(taken);
             if let Some(seat) = said.worker.checked_sub(1) {
                 let before = self.seats.get(seat as usize).map_or(0, |s| s.holder);
                 if before != 0 {
                     self.reclaim(before);
                 }
             }
+            // An earlier tenant of the number that left, and was not yet seen to.
+            self.reclaim(said.holder);
             self.forget_peer(said.holder);
             self.forget_duplicates_of(said.holder);
             if let Some(pidfd) = pidfd.as_ref() {
@@ -96,6 +112,16 @@ impl Supervisor {
                     ..Default::default()
                 };
             }
+        }
+        self.keep_spare_fds();
+    }
+
+    /// As many descriptors as an announcement brings, kept for it.
+    pub(super) fn keep_spare_fds(&mut self) {
+        while self.spare_fds.len() < SPARE_FDS
+            && let Ok(spare) = sys::event::EventFd::new()
+        {
+            self.spare_fds.push(spare.into_fd());
         }
     }
 
@@ -237,18 +263,6 @@ impl Supervisor {
         }
     }
 
-    fn note_death_of(&mut self, pid: u32) {
-        let dead: Vec<(Holder, u32)> = self
-            .context
-            .segment
-            .participants()
-            .active()
-            .filter(|(_, record)| record.pid.load_sync() == pid)
-            .map(|(holder, record)| (holder, record.epoch.load_sync()))
-            .collect();
-        self.deaths.extend(dead);
-    }
-
     /// A pidfd became readable: the process has ended and takes no further step. Its record may be
     /// another one's by now: then it left in order before it ended.
     pub(super) fn on_process_end(&mut self, holder: Holder, epoch: u32) {
@@ -263,9 +277,7 @@ impl Supervisor {
             .segment
             .participants()
             .get(holder)
-            .is_some_and(|record| {
-                record.state.load_sync() == ACTIVE && record.epoch.load_sync() == epoch
-            });
+            .is_some_and(|record| record.tenant().is_active() && record.tenant().epoch() == epoch);
         if same {
             let pidfd = self
                 .peers

@@ -2,6 +2,9 @@
 //! long, the first one is always the first to be given back, and new data moves one to the end.
 //! Private to one worker; costs nothing for connections it does not hold.
 
+use crate::pure::error::Result;
+use crate::roles::memory::filled;
+
 #[derive(Clone, Copy, Debug)]
 pub struct Held {
     pub slot: u32,
@@ -23,14 +26,14 @@ pub struct HoldList {
 }
 
 impl HoldList {
-    pub fn new(slots: u32) -> HoldList {
-        HoldList {
+    pub fn new(slots: u32) -> Result<HoldList> {
+        Ok(HoldList {
             entries: vec![],
             free: vec![],
-            by_slot: vec![0; slots as usize],
+            by_slot: filled(slots as usize, 0)?,
             first: NONE,
             last: NONE,
-        }
+        })
     }
 
     pub fn len(&self) -> u32 {
@@ -114,7 +117,7 @@ mod tests {
 
     #[test]
     fn the_first_is_always_the_one_silent_longest() {
-        let mut list = HoldList::new(10);
+        let mut list = HoldList::new(10).unwrap();
         for (slot, at) in [(3, 10), (4, 11), (5, 12)] {
             list.touch(slot, 1, at);
         }

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use crate::pure::error::{Error, Result};
 use crate::pure::words::{OwnerState, OwnerWord};
 use crate::roles::context::Context;
-use crate::roles::member::Member;
+use crate::roles::member::{ANNOUNCE_AGAIN_MS, ChannelClosed, Member};
+use crate::roles::memory::filled;
 use crate::roles::notice;
 use crate::roles::supervisor::phase;
 use crate::shm::counters::Counter;
@@ -57,6 +58,7 @@ pub struct Worker {
     assembly: Vec<u8>,
     ready: Vec<Ready>,
     started: bool,
+    channel_polled: bool,
     /// The connection of the present turn: its fd stays.
     reading: Option<u32>,
 }
@@ -65,48 +67,22 @@ impl Worker {
     /// Takes the place of worker `index`. `Role`: somebody else has it (perhaps dead, and not yet
     /// recovered by the supervisor).
     pub fn open(context: &Arc<Context>, index: usize) -> Result<Worker> {
-        let record = context
+        let place = context
             .segment
             .workers()
             .get(index)
             .ok_or(Error::Argument)?;
-        if record.participant.load_sync() != 0 {
+        if place.participant.load_sync() != 0 {
             return Err(Error::Role);
         }
-        // The place is taken before the supervisor hears of us: a worker whose place is another's
-        // counts as gone.
-        let mut claimed = 0;
-        let joined = Member::join(context, index as u32 + 1, |holder| {
-            let mine = u32::from(holder);
-            let free =
-                record
-                    .participant
-                    .compare_exchange(0, mine, Ordering::SeqCst, Ordering::SeqCst);
-            claimed = if free.is_ok() { mine } else { 0 };
-            free.is_ok()
-        });
-        if joined.is_err() && claimed != 0 {
-            let _ =
-                record
-                    .participant
-                    .compare_exchange(claimed, 0, Ordering::SeqCst, Ordering::SeqCst);
-        }
-        let member = joined?;
-        record.held.set(0);
+        let slots = context.settings.max_connections;
         let poll = Poll::new().map_err(|_| Error::System)?;
-        if let Some(record) = member.record(context) {
-            record.supervised.epoll_fd.store_sync(poll.fd() as u32);
-        }
-        member.duplicates.borrow_mut().set_epoll(poll.fd());
-        poll.add(member.wake_fd().as_raw(), WAKE, READ)
-            .map_err(|_| Error::System)?;
-        if let Some(channel) = member.channel_fd() {
-            poll.add(channel, CHANNEL, HANGUP_ONLY)
-                .map_err(|_| Error::System)?;
-        }
-        Ok(Worker {
-            held: HoldList::new(context.settings.max_connections),
-            buffer: vec![0; READ_BYTES + 1],
+        let held = HoldList::new(slots)?;
+        let buffer = filled(READ_BYTES + 1, 0)?;
+        let member = Member::join(context, index as u32 + 1)?;
+        let worker = Worker {
+            held,
+            buffer,
             assembly: Vec::new(),
             ready: Vec::new(),
             context: context.clone(),
@@ -114,8 +90,92 @@ impl Worker {
             index,
             poll,
             started: false,
+            channel_polled: false,
             reading: None,
-        })
+        };
+        match worker.take_place() {
+            Ok(()) => Ok(worker),
+            Err(error) => {
+                worker.leave();
+                Err(error)
+            }
+        }
+    }
+
+    /// The place is taken before the supervisor hears of us: a worker whose place is another's
+    /// counts as gone.
+    fn take_place(&self) -> Result<()> {
+        let mine = u32::from(self.member.holder);
+        let place = self.place().ok_or(Error::Argument)?;
+        place
+            .participant
+            .compare_exchange(0, mine, Ordering::SeqCst, Ordering::SeqCst)
+            .map_err(|_| Error::Role)?;
+        place.held.set(0);
+        if let Some(record) = self.record() {
+            let epoll = self.poll.fd() as u32;
+            record.supervised.epoll_fd.store_sync(epoll);
+        }
+        let mut duplicates = self.member.duplicates.borrow_mut();
+        duplicates.set_epoll(self.poll.fd());
+        if !self.context.is_supervisors_process() {
+            duplicates.reserve()?;
+        }
+        drop(duplicates);
+        self.poll
+            .add(self.member.wake_fd().as_raw(), WAKE, READ)
+            .map_err(|_| Error::System)?;
+        // The first step finds what came before it, however the host polls: see `sleeping`.
+        self.member.wake_fd().notify();
+        self.member.announce(&self.context, monotonic_ms());
+        Ok(())
+    }
+
+    /// Gives place and number back.
+    fn leave(&self) {
+        if let Some(place) = self.place() {
+            let mine = u32::from(self.member.holder);
+            let ours =
+                place
+                    .participant
+                    .compare_exchange(mine, 0, Ordering::SeqCst, Ordering::SeqCst);
+            if ours.is_ok() {
+                place.held.set(0);
+            }
+        }
+        self.member.leave(&self.context);
+    }
+
+    /// In a child that was forked since: the worker is the parent's, only our copies go.
+    pub fn abandon(self) {
+        // The poll is shared with the parent: nothing may be removed from it.
+        self.member.duplicates.borrow_mut().set_epoll(0);
+    }
+
+    fn on_channel_closed(&mut self) -> Result<()> {
+        if let Some(channel) = self.member.channel_fd() {
+            let _ = self.poll.remove(channel);
+            self.channel_polled = false;
+        }
+        match self.member.channel_closed(&self.context) {
+            ChannelClosed::NotKnown => Ok(()),
+            ChannelClosed::SupervisorGone => Err(Error::SupervisorGone),
+            ChannelClosed::TakenForDead => Err(Error::Role),
+        }
+    }
+
+    /// Makes the supervisor know us, if it could not be told before.
+    fn announce(&mut self) -> Result<()> {
+        if self.member.announce(&self.context, monotonic_ms())
+            && !self.channel_polled
+            && let Some(channel) = self.member.channel_fd()
+        {
+            self.poll
+                .add(channel, CHANNEL, HANGUP_ONLY)
+                .map_err(|_| Error::System)?;
+            self.channel_polled = true;
+        }
+        Ok(())
     }
 
     pub fn member(&self) -> &Rc<Member> {
@@ -136,8 +196,9 @@ impl Worker {
     pub fn step(&mut self, max_wait_ms: Option<u64>) -> Result<bool> {
         if !self.started {
             self.started = true;
-            self.context.host.on_worker_start(self.index as i32);
+            self.calling(|| self.context.host.on_worker_start(self.index as i32));
         }
+        self.announce()?;
         let context = self.context.clone();
         let wait = self.announce_sleep(max_wait_ms);
         let waited = self.poll.wait(wait);
@@ -170,7 +231,9 @@ impl Worker {
             return Err(Error::ShuttingDown);
         }
         if gone {
-            context.segment.header().supervisor_gone.store_sync(1);
+            self.on_channel_closed()?;
+        }
+        if context.segment.header().supervisor_gone() {
             return Err(Error::SupervisorGone);
         }
         // A host with a loop of its own polls now: what is lent meanwhile must wake it.
@@ -206,6 +269,9 @@ impl Worker {
 
     /// Milliseconds until a hold ends.
     pub fn next_timeout_ms(&self) -> Option<u64> {
+        if !self.member.is_announced() {
+            return Some(ANNOUNCE_AGAIN_MS);
+        }
         let first = self.held.first()?;
         let ends = first.data_ms + self.context.live().worker_hold_ms;
         Some(ends.saturating_sub(monotonic_ms()))
@@ -455,16 +521,9 @@ impl Worker {
             self.held.remove(held.slot);
         }
         if self.started {
-            context.host.on_worker_stop(self.index as i32);
+            self.calling(|| context.host.on_worker_stop(self.index as i32));
         }
-        if let Some(place) = self.place() {
-            place.held.set(0);
-            let mine = u32::from(self.member.holder);
-            let _ = place
-                .participant
-                .compare_exchange(mine, 0, Ordering::SeqCst, Ordering::SeqCst);
-        }
-        self.member.leave(&context);
+        self.leave();
         context.wake_supervisor();
     }
 }

@@ -7,10 +7,10 @@ use crate::sys::process::*;
 fn a_child_finds_the_identity_wiped_and_the_parent_keeps_its_own() {
     let page = IdentityPage::new().unwrap();
     assert_eq!(page.get(), 0);
-    page.set(77);
+    assert_eq!(page.update(|_| Some(77)), Ok(0));
     let code = in_child(|| {
         let inherited = page.get();
-        page.set(5);
+        let _ = page.update(|_| Some(5));
         // 0 before and its own afterwards.
         i32::from(inherited != 0 || page.get() != 5)
     });
