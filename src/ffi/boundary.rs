@@ -24,9 +24,22 @@ pub fn print_nothing() {
     DONE.get_or_init(|| std::panic::set_hook(Box::new(|_| {})));
 }
 
-/// Runs a call that returns a code.
+/// Runs a call that returns a code. With SIPWIRE_E_SYSTEM errno is that of the system call that
+/// failed; else it stays as it was.
 pub fn code(body: impl FnOnce() -> Result<i32>) -> i32 {
-    call(Error::Panic.code(), || body().unwrap_or_else(Error::code))
+    let mut failed = None;
+    let code = call(Error::Panic.code(), || {
+        body().unwrap_or_else(|error| {
+            if error == Error::System {
+                failed = Some(sys::process::errno_get());
+            }
+            error.code()
+        })
+    });
+    if let Some(errno) = failed {
+        sys::process::errno_set(errno);
+    }
+    code
 }
 
 /// # Safety
@@ -123,8 +136,8 @@ pub unsafe fn size_of_out<T: Sized32>(pointer: *const T) -> Result<usize> {
     Ok(size)
 }
 
-/// Writes as much of `value` as the caller's structure of `size` bytes has room for; its size field
-/// stays.
+/// Writes as much of `value` as the caller's structure of `size` bytes has room for, and zeroes
+/// beyond what this version knows; its size field stays.
 ///
 /// # Safety
 /// `pointer` has room for `size` bytes.
@@ -134,5 +147,6 @@ pub unsafe fn write<T: Sized32>(pointer: *mut T, size: usize, value: &T) {
     unsafe {
         let from = core::ptr::from_ref(value).cast::<u8>();
         core::ptr::copy_nonoverlapping(from.add(4), pointer.cast::<u8>().add(4), known - 4);
+        core::ptr::write_bytes(pointer.cast::<u8>().add(known), 0, size - known);
     }
 }

@@ -53,9 +53,10 @@ pub fn info_of(info: &ConnInfo) -> sipwire_conn_info {
             OwnerState::Lent => SIPWIRE_OWNER_LENT,
             OwnerState::Held => SIPWIRE_OWNER_HELD,
             OwnerState::Reading => SIPWIRE_OWNER_READING,
-            OwnerState::Retiring | OwnerState::Closing | OwnerState::ClosingRun => {
-                SIPWIRE_OWNER_RETIRING
-            }
+            OwnerState::Retiring
+            | OwnerState::Closing
+            | OwnerState::ClosingRun
+            | OwnerState::Told => SIPWIRE_OWNER_RETIRING,
         },
         worker: info.worker,
         listener: info.listener,

@@ -100,6 +100,7 @@ pub unsafe extern "C" fn sipwire_free(instance: *mut sipwire_instance) {
             if handle.instance.has_threads() {
                 let _ = handle.instance.stop();
             }
+            crate::roles::supervisor::close_rest(&handle.instance.context);
             crate::runtime::membership::exit(&handle.instance.context);
         }
     });

@@ -45,8 +45,19 @@ pub unsafe extern "C" fn sipwire_send(
         if target.flags & !known != 0 {
             return Err(Error::Argument);
         }
+        if target.reserved != 0 {
+            return Err(Error::Argument);
+        }
         // SAFETY: `iov_count` pieces, by the caller's promise.
         let pieces = unsafe { core::slice::from_raw_parts(iov, iov_count) };
+        // Before anything is looked at: lengths whose sum no message has are some mistake.
+        let length = pieces
+            .iter()
+            .try_fold(0usize, |sum, piece| sum.checked_add(piece.length));
+        let most = instance.context.live().max_message_size_bytes;
+        if length.is_none_or(|length| length as u64 > most) {
+            return Err(Error::TooLarge);
+        }
         let mut parts: [&[u8]; MAX_PARTS] = [&[]; MAX_PARTS];
         let mut together = Vec::new();
         let many = iov_count > MAX_PARTS;

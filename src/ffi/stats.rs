@@ -28,7 +28,7 @@ pub unsafe extern "C" fn sipwire_stats_get(
         let header = segment.header();
         let gauges = &header.gauges;
         let total = |counter| segment.total(counter);
-        let blocks = segment.blocks();
+        let pools = [segment.blocks(), segment.partial_blocks()];
         let held: u64 = segment
             .workers()
             .iter()
@@ -47,8 +47,8 @@ pub unsafe extern "C" fn sipwire_stats_get(
             connections_idle: connections.saturating_sub(held),
             queued_bytes: segment.participants().queued_bytes(),
             partial_bytes: segment.participants().partial_bytes(),
-            blocks_used: blocks.in_use(),
-            blocks_total: blocks.blocks.len() as u64,
+            blocks_used: pools.iter().map(|pool| pool.in_use()).sum(),
+            blocks_total: pools.iter().map(|pool| pool.blocks.len() as u64).sum(),
             slots_used: gauges.slots_used.get(),
             slots_total: segment.slots().len() as u64,
             participants: segment.participants().active().count() as u64,

@@ -79,6 +79,8 @@ pub enum OwnerState {
     Closing = 6,
     /// Retiring, and the worker runs its `on_close`.
     ClosingRun = 7,
+    /// Retiring, and the host was told (or does not want to be).
+    Told = 8,
 }
 
 impl OwnerState {
@@ -91,6 +93,7 @@ impl OwnerState {
             5 => OwnerState::Retiring,
             6 => OwnerState::Closing,
             7 => OwnerState::ClosingRun,
+            8 => OwnerState::Told,
             _ => OwnerState::Free,
         }
     }

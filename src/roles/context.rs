@@ -17,6 +17,8 @@ use crate::table::slot::Slot;
 pub struct Listener {
     pub fd: Fd,
     pub addr: Addr,
+    /// What its options were before ours.
+    pub plain: SocketOptions,
 }
 
 pub struct Context {
@@ -28,6 +30,8 @@ pub struct Context {
     pub listeners: Vec<Listener>,
     /// Wakes the supervisor.
     pub wake: EventFd,
+    /// Readable from when every worker is to end, and for ever: none needs to be told by itself.
+    pub end: EventFd,
     /// Participants announce themselves here, with their channel, eventfd and pidfd.
     pub announce: Fd,
     pub announced: Fd,
@@ -55,6 +59,7 @@ impl Context {
             host,
             listeners,
             wake: EventFd::new()?,
+            end: EventFd::new()?,
             announce,
             announced,
             identity: IdentityPage::new()?,
@@ -104,23 +109,28 @@ impl Context {
         self.live.get(&self.segment)
     }
 
-    pub fn set_live(&self, settings: &Settings) {
-        self.segment.publish(settings);
+    /// Publishes what differs between the two; other settings may be changed by others meanwhile.
+    pub fn change_live(&self, before: &Settings, after: &Settings) {
+        self.segment
+            .publish(before.live_words().map(Some), after.live_words());
     }
 
     pub fn socket_options(&self) -> SocketOptions {
-        let s = &*self.live();
-        SocketOptions {
-            nodelay: s.nodelay,
-            keepalive: s.keepalive,
-            keepidle_s: s.keepidle_s,
-            keepintvl_s: s.keepintvl_s,
-            keepcnt: s.keepcnt,
-            user_timeout_ms: s.user_timeout_ms,
-            tos: s.tos,
-            reuse_port: s.reuse_port,
-            defer_accept_s: s.defer_accept_s,
-        }
+        socket_options(&self.live())
+    }
+}
+
+pub fn socket_options(settings: &Settings) -> SocketOptions {
+    SocketOptions {
+        nodelay: settings.nodelay,
+        keepalive: settings.keepalive,
+        keepidle_s: settings.keepidle_s,
+        keepintvl_s: settings.keepintvl_s,
+        keepcnt: settings.keepcnt,
+        user_timeout_ms: settings.user_timeout_ms,
+        tos: settings.tos,
+        reuse_port: settings.reuse_port,
+        defer_accept_s: settings.defer_accept_s,
     }
 }
 

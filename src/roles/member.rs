@@ -338,9 +338,7 @@ impl Member {
 
     /// An unused message goes back to the reserve's keeper: the pool.
     pub fn discard(&self, context: &Context, first: u32) {
-        let blocks = context.segment.blocks();
-        blocks.stamp_chain(first, Stamp::private(self.holder));
-        blocks.free_chain(first);
+        context.segment.blocks().free_chain(first, self.holder);
     }
 
     /// Gives the number back with all that goes with it. Nothing happens when it is not ours: in a

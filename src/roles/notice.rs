@@ -7,6 +7,19 @@ pub const KIND_WRITABLE: u32 = 2;
 /// The worker that was told first died inside the callback.
 pub const KIND_REPEATED: u32 = 0x100;
 
+/// `Head::kind` on the dial list: no message, the word to end the connection to this address,
+/// because all queues together are full.
+pub const KIND_END: u32 = 0x10;
+
+/// `Head::kind` of a message that the supervisor has taken from an inbox or the dial list. Set before
+/// it is taken off: should the supervisor die, its successor knows by this that the message, if it is
+/// in no list, is not one that its sender is about to push.
+pub const KIND_TAKEN: u32 = 0x200;
+/// Taken from the dial list, and not yet counted in `dial_taken`.
+pub const KIND_DIALLED: u32 = 0x400;
+/// Written whole, or failed with nobody to tell: accounted for, only its blocks are left.
+pub const KIND_DONE: u32 = 0x800;
+
 /// An entry of a lend ring; the second word of the entry is the stamp it was given under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {

@@ -12,6 +12,7 @@ use crate::pure::settings::{QueueFull, Settings};
 use crate::pure::words::{BlockUse, GateWord, Stamp};
 use crate::roles::context::Context;
 use crate::roles::member::Member;
+use crate::roles::notice::KIND_END;
 use crate::roles::supervisor::phase;
 use crate::shm::counters::Counter;
 use crate::shm::gate::{self, Take};
@@ -25,12 +26,10 @@ pub const CLOSE_AFTER: u32 = 2;
 pub const FRESH: u32 = 4;
 /// The library's own bytes (pong, error answer): nobody waits for a report of them.
 pub const UNREPORTED: u32 = 0x8000_0000;
+/// If the kernel takes nothing of it now, it is not queued.
+const ALL_OR_NOTHING: u32 = 0x2000_0000;
 /// A final answer: counted against the requests it may belong to when it enters the queue.
 pub const FINAL_ANSWER: u32 = 0x4000_0000;
-/// `Head::kind` on the dial list: no message, the word to end the connection to this address,
-/// because all queues together are full.
-pub const KIND_END: u32 = 0x10;
-
 /// Pieces a message may come in; the caller puts more together.
 pub const MAX_PARTS: usize = 64;
 
@@ -89,6 +88,35 @@ pub fn send(
     result
 }
 
+/// A few bytes of the library's own, now or not at all: false, when nothing of them went out.
+pub fn send_directly(
+    context: &Context,
+    member: &Member,
+    (index, slot, generation): (u32, &Slot, u32),
+    bytes: &[u8],
+) -> bool {
+    let settings = context.live();
+    let call = Call {
+        context,
+        member,
+        settings: &settings,
+        parts: &[bytes],
+        length: bytes.len(),
+        target: Target {
+            conn_id: 0,
+            remote: Addr::none(),
+            local: Addr::none(),
+            flags: UNREPORTED | ALL_OR_NOTHING,
+        },
+        cookie: 0,
+        now_ms: sys::clock::monotonic_ms(),
+    };
+    member.ensure_reserve(context, bytes.len())
+        && call.has_fd(index, generation)
+        && gate::take_direct(&slot.output.gate, generation, member.holder) == Take::Taken
+        && call.write_directly(index, slot, generation).is_ok()
+}
+
 impl Call<'_> {
     fn run(&self) -> Result<Sent> {
         let header = self.context.segment.header();
@@ -128,13 +156,19 @@ impl Call<'_> {
     fn by_address(&self) -> Result<Sent> {
         let segment = &self.context.segment;
         let remote = &self.target.remote;
-        if remote.is_none() || remote.port == 0 || remote.is_unspecified() {
+        let local = &self.target.local;
+        if remote.is_none()
+            || remote.port == 0
+            || remote.is_unspecified()
+            || (!local.is_none() && local.family != remote.family)
+        {
             return Err(Error::Argument);
         }
         let record = self.member.record(self.context).ok_or(Error::NotAttached)?;
         // While something of ours waits on the dial list, what follows goes the same way: it
         // could overtake otherwise (P5).
-        let waits = record.own.dial_posted.load_sync() != record.supervised.dial_taken.load_sync();
+        let waits =
+            record.account.dial_posted.load_sync() != record.supervised.dial_taken.load_sync();
         if self.target.flags & FRESH == 0
             && !waits
             && let Some(found) = index::find(segment, remote, &self.target.local)
@@ -243,14 +277,19 @@ impl Call<'_> {
             }
             return Ok(Sent::Directly);
         }
-        if written == 0
-            && let Err(full) = self.admit(0)
-        {
-            let refused = self.refuse(full, index, slot, generation);
-            if gate::release(&slot.output.gate) {
-                self.context.post(index, slot, post::WRITE);
+        if written == 0 {
+            let refused = if self.target.flags & ALL_OR_NOTHING != 0 {
+                Err(Error::ConnQueueFull)
+            } else {
+                self.admit(0)
+                    .map_err(|full| self.refuse(full, index, slot, generation))
+            };
+            if let Err(refused) = refused {
+                if gate::release(&slot.output.gate) {
+                    self.context.post(index, slot, post::WRITE);
+                }
+                return Err(refused);
             }
-            return Err(refused);
         }
         // The rest of a message already begun is always admitted; its blocks are reserved.
         let rest = (self.length - written) as u64;
@@ -366,7 +405,7 @@ impl Call<'_> {
 
     fn account(&self, bytes: i64) {
         if let Some(record) = self.member.record(self.context) {
-            let cell = &record.own.added;
+            let cell = &record.account.added;
             cell.store_sync(cell.load_sync().wrapping_add(bytes as u64));
         }
     }
@@ -432,7 +471,11 @@ impl Call<'_> {
             return Err(Error::TotalQueueFull);
         }
         if self.admit(0).is_err() {
-            if self.settings.queue_full == QueueFull::Close {
+            // One such word at a time: it takes a block.
+            let record = self.member.record(self.context).ok_or(Error::NotAttached)?;
+            let waits =
+                record.account.dial_posted.load_sync() != record.supervised.dial_taken.load_sync();
+            if self.settings.queue_full == QueueFull::Close && !waits {
                 // The connection may still wait on the list itself: the word that it is to end
                 // goes the same way.
                 let first = self
@@ -462,9 +505,9 @@ impl Call<'_> {
         blocks.stamp_chain(first, Stamp::new(BlockUse::Dial, self.member.holder, 0, 0));
         self.account(length as i64);
         record
-            .own
+            .account
             .dial_posted
-            .store_sync(record.own.dial_posted.load_sync().wrapping_add(1));
+            .store_sync(record.account.dial_posted.load_sync().wrapping_add(1));
         let list = &segment.header().line_dial.head;
         let mut below = list.load_sync();
         loop {

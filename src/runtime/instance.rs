@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use crate::pure::addr::Addr;
 use crate::pure::error::Error;
-use crate::pure::settings::Settings;
-use crate::roles::context::{Context, Listener};
+use crate::pure::settings::{SettingError, Settings};
+use crate::roles::context::{Context, Listener, socket_options};
 use crate::roles::host::Host;
 use crate::sync::Word;
 use crate::sys::Errno;
-use crate::sys::sock::{self, SocketOptions};
+use crate::sys::sock;
 use crate::table::segment::Segment;
 
 /// A failure with the one line that says what to do about it.
@@ -36,23 +36,13 @@ impl Instance {
             line: error.to_string(),
             errno: 0,
         })?;
-        let options = SocketOptions {
-            nodelay: settings.nodelay,
-            keepalive: settings.keepalive,
-            keepidle_s: settings.keepidle_s,
-            keepintvl_s: settings.keepintvl_s,
-            keepcnt: settings.keepcnt,
-            user_timeout_ms: settings.user_timeout_ms,
-            tos: settings.tos,
-            reuse_port: settings.reuse_port,
-            defer_accept_s: settings.defer_accept_s,
-        };
+        let options = socket_options(&settings);
         let mut listeners = Vec::with_capacity(listen.len());
         for addr in listen {
-            let fd = sock::listen(addr, settings.listen_backlog as i32, &options)
+            let (fd, plain) = sock::listen(addr, settings.listen_backlog as i32, &options)
                 .map_err(|errno| cannot_listen(addr, errno))?;
             let addr = sock::local_addr(fd.as_raw()).map_err(|errno| cannot_listen(addr, errno))?;
-            listeners.push(Listener { fd, addr });
+            listeners.push(Listener { fd, addr, plain });
         }
         let system = |what: &str, errno: Errno| Failure {
             error: if errno == Errno::ENOMEM {
@@ -74,16 +64,20 @@ impl Instance {
 
     /// Changes a setting while running.
     pub fn set(&self, key: &str, value: &str) -> Result<(), Failure> {
-        let mut settings = (*self.context.live()).clone();
-        settings.set_live(key, value).map_err(|error| Failure {
-            error: match error {
-                crate::pure::settings::SettingError::NotLive { .. } => Error::NotLive,
-                _ => Error::Setting,
-            },
-            line: error.to_string(),
-            errno: 0,
-        })?;
-        self.context.set_live(&settings);
+        let before = self.context.live();
+        let mut settings = (*before).clone();
+        settings
+            .set_live(key, value)
+            .and_then(|()| settings.check())
+            .map_err(|error| Failure {
+                error: match error {
+                    SettingError::NotLive { .. } => Error::NotLive,
+                    _ => Error::Setting,
+                },
+                line: error.to_string(),
+                errno: 0,
+            })?;
+        self.context.change_live(&before, &settings);
         // Deadlines that are shorter now take effect at once.
         let context = &self.context;
         for (index, slot) in context.segment.slots().iter().enumerate() {

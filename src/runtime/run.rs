@@ -9,7 +9,7 @@ use super::membership::{self, RoleHeld};
 use crate::pure::error::{Error, Result};
 use crate::roles::context::Context;
 use crate::roles::member::Member;
-use crate::roles::supervisor::Supervisor;
+use crate::roles::supervisor::{self, Supervisor};
 use crate::roles::worker::Worker;
 use crate::sync::{AtomicU64, Ordering, Word};
 use crate::sys;
@@ -199,6 +199,7 @@ impl Instance {
             self.join_threads();
             // Nothing is left that could have seen it: the start may be tried again.
             self.context.segment.header().stopping.store_sync(0);
+            self.context.end.drain();
         }
         started
     }
@@ -238,6 +239,7 @@ impl Instance {
             for handle in started.handles {
                 let _ = handle.join();
             }
+            supervisor::close_rest(&self.context);
             membership::exit(&self.context);
             self.threads.identity.store_sync(0);
         }
@@ -346,8 +348,13 @@ impl Instance {
     /// handler.
     pub fn request_stop(&self) {
         let header = self.context.segment.header();
-        header.stop(if header.supervised() { 1 } else { 2 });
-        self.context.wake.notify();
+        if header.supervised() {
+            header.stop(1);
+            self.context.wake.notify();
+        } else {
+            header.stop(2);
+            self.context.end.notify();
+        }
     }
 
     /// `start` was called in this process and `stop` was not yet.
@@ -370,10 +377,15 @@ impl Instance {
     }
 }
 
+/// The host's callbacks run on these stacks: as much as its own threads get, and never less than
+/// what Linux gives a main thread.
+const STACK_BYTES: usize = 8 << 20;
+
 fn spawn(body: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>> {
+    let stack = sys::process::stack_limit().max(STACK_BYTES);
+    let builder = std::thread::Builder::new().stack_size(stack);
     // Signals are the host's: our threads take none.
-    sys::process::with_signals_blocked(|| std::thread::Builder::new().spawn(body))
-        .map_err(|_| Error::System)
+    sys::process::with_signals_blocked(|| builder.spawn(body)).map_err(|_| Error::System)
 }
 
 fn as_supervisor(context: &Context) {

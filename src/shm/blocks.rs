@@ -2,11 +2,13 @@
 //!
 //! Invariants:
 //! BLK-1 allocation IS the swap of the stamp from FREE to private(p); there is no free list. The
-//!       bitmap beside the blocks is a hint: a bit that lies costs a probe, never a block for ever
-//!       (recovery sets it right);
+//!       bitmap `used` beside the blocks is a hint: a bit that lies costs a probe, never a block for
+//!       ever (recovery sets it right);
 //! BLK-2 a block's bytes and links are written only by whom its stamp names, and read by others only
 //!       after a sequentially consistent step that gave it to them (gate push, dial push, owner word);
-//! BLK-3 block 0 is never given out, so that index 0 can mean none.
+//! BLK-3 block 0 is never given out, so that index 0 can mean none;
+//! BLK-4 a block's bit in `touched` is set before its first allocation and never cleared. Whoever
+//!       looks at all blocks looks at these: reading any other would make the kernel give it memory.
 //!
 //! A message is a chain of blocks; its first block carries what is known of it and becomes its
 //! failure report, so that reporting cannot fail for want of memory.
@@ -75,6 +77,8 @@ pub struct Blocks<'a> {
     pub blocks: &'a [Block],
     /// A bit for each block: in use. A hint.
     pub used: &'a [AtomicU64],
+    /// A bit for each block: was in use (BLK-4).
+    pub touched: &'a [AtomicU64],
     /// Number of participants: spreads where each begins to look.
     pub participants: u32,
 }
@@ -113,6 +117,7 @@ impl<'a> Blocks<'a> {
                 let Some(head) = self.head(index) else {
                     continue;
                 };
+                self.touch(index);
                 let private = Stamp::private(me).0;
                 if head
                     .stamp
@@ -122,6 +127,7 @@ impl<'a> Blocks<'a> {
                     self.set_hint(index, true);
                     head.next.set(0);
                     head.used.set(0);
+                    head.kind.set(0);
                     return Some(index);
                 }
             }
@@ -139,8 +145,45 @@ impl<'a> Blocks<'a> {
         }
     }
 
-    /// Gives a chain back; bounded, a scribbled link cannot make it loop (P12).
-    pub fn free_chain(&self, first: u32) {
+    fn touch(&self, index: u32) {
+        if let Some(word) = self.touched.get(index as usize / 64) {
+            let bit = 1u64 << (index % 64);
+            if word.load_sync() & bit == 0 {
+                word.fetch_or(bit, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// The blocks that were ever in use.
+    pub fn touched(&self) -> impl Iterator<Item = u32> + use<'a> {
+        let words = self.touched;
+        words.iter().enumerate().flat_map(|(w, word)| {
+            let mut bits = word.load_sync();
+            core::iter::from_fn(move || {
+                let bit = (bits != 0).then(|| bits.trailing_zeros())?;
+                bits &= bits - 1;
+                Some((w * 64) as u32 + bit)
+            })
+        })
+    }
+
+    /// Takes a chain as `me`'s own. The first block last: until then its stamp says whose the chain
+    /// is, so that a death in here leaves it either as it was or all to the recovery of `me`.
+    pub fn take_chain(&self, first: u32, me: Holder) {
+        let private = Stamp::private(me).0;
+        for index in self.chain(first).skip(1) {
+            if let Some(head) = self.head(index) {
+                head.stamp.store_sync(private);
+            }
+        }
+        if let Some(head) = self.head(first) {
+            head.stamp.store_sync(private);
+        }
+    }
+
+    /// Gives a chain back, as its owner `me`; bounded, a scribbled link cannot make it loop (P12).
+    pub fn free_chain(&self, first: u32, me: Holder) {
+        self.take_chain(first, me);
         let mut index = first;
         for _ in 0..self.blocks.len() {
             let Some(head) = self.head(index) else { return };
@@ -236,20 +279,26 @@ impl<'a> Blocks<'a> {
     }
 
     /// Sets right what a dead participant left: blocks of which `lost` says so become free, and the
-    /// hint of every block is made true. Supervisor only.
+    /// hints are made true. Supervisor only; the living go on allocating and freeing meanwhile.
     pub fn recover(&self, mut lost: impl FnMut(u32, Stamp) -> bool) -> u32 {
         let mut freed = 0;
-        for index in 1..self.blocks.len() as u32 {
-            let Some(head) = self.head(index) else { break };
+        for index in self.touched() {
+            let Some(head) = self.head(index) else {
+                continue;
+            };
             let stamp = Stamp(head.stamp.load_sync());
             if stamp.usage() == BlockUse::Free {
-                continue;
-            }
-            if lost(index, stamp) {
+                // Who takes it at this moment sets the hint after us; set by somebody who took it
+                // before, it is cleared wrongly and costs a probe.
+                self.set_hint(index, false);
+            } else if lost(index, stamp) {
                 self.free(index);
                 freed += 1;
             } else {
                 self.set_hint(index, true);
+                if Stamp(head.stamp.load_sync()).usage() == BlockUse::Free {
+                    self.set_hint(index, false); // its owner freed it in between
+                }
             }
         }
         freed
@@ -263,14 +312,13 @@ pub mod tests {
 
     pub fn pool(count: usize, run: impl FnOnce(Blocks<'_>)) {
         let mut layout = Layout::default();
-        let (blocks, used) = (
-            layout.span::<Block>(count),
-            layout.span::<AtomicU64>(count.div_ceil(64)),
-        );
+        let blocks = layout.span::<Block>(count);
+        let [used, touched] = [(); 2].map(|()| layout.span::<AtomicU64>(count.div_ceil(64)));
         let region = Region::new("sipwire-test", &layout).unwrap();
         run(Blocks {
             blocks: region.slice(blocks),
             used: region.slice(used),
+            touched: region.slice(touched),
             participants: 4,
         });
     }
@@ -298,6 +346,42 @@ pub mod tests {
             assert_eq!(others.len(), 62);
             let freed = pool.recover(|_, stamp| stamp.participant() == 2);
             assert_eq!((freed, pool.in_use()), (62, 1));
+        });
+    }
+
+    #[test]
+    fn only_blocks_that_were_in_use_are_looked_at() {
+        pool(640, |pool| {
+            assert_eq!(pool.touched().count(), 0);
+            let had: Vec<u32> = (0..70).map_while(|_| pool.alloc(2)).collect();
+            had.iter().for_each(|&b| pool.free(b));
+            let mut looked = vec![];
+            pool.head(had[0])
+                .unwrap()
+                .stamp
+                .store_sync(Stamp::private(3).0);
+            pool.recover(|index, _| {
+                looked.push(index);
+                true
+            });
+            assert_eq!(looked, [had[0]]);
+            let mut touched: Vec<u32> = pool.touched().collect();
+            touched.sort_unstable();
+            let mut had = had;
+            had.sort_unstable();
+            assert_eq!(touched, had);
+        });
+    }
+
+    #[test]
+    fn a_hint_that_says_used_of_a_free_block_does_not_hide_it_for_ever() {
+        pool(64, |pool| {
+            let block = pool.alloc(1).unwrap();
+            pool.free(block);
+            pool.set_hint(block, true);
+            pool.recover(|_, _| false);
+            let had: Vec<u32> = core::iter::from_fn(|| pool.alloc(1)).collect();
+            assert_eq!(had.len(), 63);
         });
     }
 

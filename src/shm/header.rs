@@ -1,5 +1,6 @@
 //! The first page of the segment: what it is, who is the supervisor, what all must see at once.
 
+use super::journal::Journal;
 use super::region::shared;
 use crate::pure::reason::REASON_COUNT;
 use crate::pure::settings::LIVE_WORDS;
@@ -36,6 +37,7 @@ pub struct Header {
 
     pub line_sleep: SleepLine,
     pub line_dial: DialLine,
+    pub journal: Journal,
     pub gauges: Gauges,
     pub live: [AtomicU64; LIVE_WORDS],
 }
@@ -59,7 +61,8 @@ pub struct Gauges {
     pub idle: AtomicU64,
     pub slots_used: AtomicU64,
     pub accept_paused: AtomicU64,
-    pub notices: AtomicU64,
+    /// 1 from when a worker met `partial_max` until the supervisor saw that there is room again.
+    pub partial_full: AtomicU64,
     pub closed_by_reason: [AtomicU64; REASON_COUNT],
 }
 

@@ -9,6 +9,7 @@ pub mod blocks;
 pub mod counters;
 pub mod gate;
 pub mod header;
+pub mod journal;
 pub mod log_ring;
 pub mod mailbox;
 pub mod participants;

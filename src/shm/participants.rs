@@ -56,25 +56,36 @@ pub struct Record {
     /// The epoch of which the host said that its process died, + 1.
     pub death_told: AtomicU32,
     pub own: OwnLine,
+    pub account: AccountLine,
     pub supervised: SupervisedLine,
     pub counters: Counters,
 }
 
-/// Written by the participant.
+/// Written by the participant, with each turn.
 #[repr(C, align(64))]
 pub struct OwnLine {
-    /// Bytes it has put into queues, ever.
-    pub added: AtomicU64,
-    /// Messages it has put on the dial list, ever.
-    pub dial_posted: AtomicU64,
-    /// Bytes of partial messages it has parked minus those it has taken up again (two's complement).
-    pub partial: AtomicU64,
     /// When the callback that runs began, monotonic ms; 0: none runs.
     pub callback_since_ms: AtomicU64,
     /// About to poll: who gives it something must wake it.
     pub sleeping: AtomicU32,
     /// fds it took from its channel, ever.
     pub fds_taken: AtomicU32,
+}
+
+/// Written by the participant when it queues or parks; read by all who do.
+#[repr(C, align(64))]
+pub struct AccountLine {
+    /// Bytes it has put into queues, ever.
+    pub added: AtomicU64,
+    /// Messages it has put on the dial list, ever.
+    pub dial_posted: AtomicU64,
+    /// Bytes of partial messages it has parked minus those it has taken up again (two's complement).
+    pub partial: AtomicU64,
+    /// A step of `partial` and of a slot's own count that is under way, as the values they get, so that
+    /// it can be done again: slot + 1 (0: none), the slot's count, `partial`.
+    pub redo_slot: AtomicU32,
+    pub redo_bytes: AtomicU32,
+    pub redo_partial: AtomicU64,
 }
 
 /// Written by the supervisor.
@@ -163,7 +174,7 @@ impl<'a> Participants<'a> {
             record.own.callback_since_ms.store_sync(0);
             record.own.sleeping.store_sync(0);
             record.supervised.claim.store_sync(0);
-            // dial_posted stays: what the last tenant left on the dial list is before ours.
+            // `dial_posted` stays: what the last tenant left on the dial list is before ours.
             Some(holder)
         })
     }
@@ -193,22 +204,14 @@ impl<'a> Participants<'a> {
     /// Queued bytes of all: each side's cell is read once; a message that moves meanwhile may be
     /// counted or not, never twice.
     pub fn queued_bytes(&self) -> u64 {
-        self.records
-            .iter()
-            .map(|r| {
-                let removed = r.supervised.removed.load_sync();
-                r.own.added.load_sync().wrapping_sub(removed)
-            })
-            .fold(0u64, u64::wrapping_add)
+        not_negative(self.records.iter().map(|r| {
+            let removed = r.supervised.removed.load_sync();
+            r.account.added.load_sync().wrapping_sub(removed)
+        }))
     }
 
     pub fn partial_bytes(&self) -> u64 {
-        let sum = self
-            .records
-            .iter()
-            .map(|r| r.own.partial.load_sync())
-            .fold(0u64, u64::wrapping_add);
-        if (sum as i64) < 0 { 0 } else { sum }
+        not_negative(self.records.iter().map(|r| r.account.partial.load_sync()))
     }
 
     pub fn active(&self) -> impl Iterator<Item = (Holder, &'a Record)> {
@@ -218,4 +221,10 @@ impl<'a> Participants<'a> {
             .filter(|(_, record)| record.tenant().is_active())
             .filter_map(|(i, r)| Some((Holder::try_from(i + 1).ok()?, r)))
     }
+}
+
+/// The sum of cells that count up and down; a moment's picture may be below zero.
+fn not_negative(cells: impl Iterator<Item = u64>) -> u64 {
+    let sum = cells.fold(0u64, u64::wrapping_add);
+    if (sum as i64) < 0 { 0 } else { sum }
 }

@@ -48,6 +48,11 @@ impl Ring<'_> {
             .min(CAPACITY)
     }
 
+    /// Entries taken, ever (it wraps): shows whether the consumer moves.
+    pub fn taken(&self) -> u32 {
+        self.header.head.load_sync()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

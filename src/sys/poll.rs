@@ -12,7 +12,7 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 /// What one wait brings at most; the kernel keeps the rest and rotates.
-const EVENTS_PER_WAIT: usize = 1024;
+pub const EVENTS_PER_WAIT: usize = 1024;
 
 // A token carries slot and generation; mio stores it in a usize.
 const _: () = assert!(usize::BITS == 64, "tokens need 64 bits");

@@ -97,6 +97,21 @@ pub fn fd_limit() -> u64 {
     }
 }
 
+/// The stack that a new thread of this process gets by default, in bytes; 0: no limit is set.
+pub fn stack_limit() -> usize {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is valid to write.
+    match retry(|| unsafe { libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit) }) {
+        Ok(_) if limit.rlim_cur != libc::RLIM_INFINITY => {
+            usize::try_from(limit.rlim_cur).unwrap_or(0)
+        }
+        _ => 0,
+    }
+}
+
 /// CPUs this process may use (affinity and cgroup quota count), at least 1. Reads files the first
 /// time: for set-up only.
 pub fn cpus() -> u32 {

@@ -44,13 +44,18 @@ pub enum Dial {
     Connected(Fd),
     /// Writable when decided; [`socket_error`] then tells how.
     InProgress(Fd),
+    /// The way there does not work, or nobody listens.
+    Refused(Errno),
+    /// On our own side: no descriptor, no port, an address that is not ours ... Says nothing about
+    /// the destination.
     Failed(Errno),
 }
 
-/// A listening socket with the options set.
-pub fn listen(addr: &Addr, backlog: i32, opts: &SocketOptions) -> Result<Fd> {
+/// A listening socket with the options set, and what they were before.
+pub fn listen(addr: &Addr, backlog: i32, opts: &SocketOptions) -> Result<(Fd, SocketOptions)> {
     let fd = stream(addr)?;
     let raw = fd.as_raw();
+    let plain = plain_options(raw);
     // Without it a restart fails while connections of the last run are in TIME_WAIT.
     set(raw, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     if opts.reuse_port {
@@ -71,7 +76,7 @@ pub fn listen(addr: &Addr, backlog: i32, opts: &SocketOptions) -> Result<Fd> {
     bind(raw, addr)?;
     // SAFETY: no pointers.
     retry(|| unsafe { libc::listen(raw, backlog) })?;
-    Ok(fd)
+    Ok((fd, plain))
 }
 
 pub fn local_addr(fd: RawFd) -> Result<Addr> {
@@ -148,17 +153,66 @@ pub fn apply(fd: RawFd, opts: &SocketOptions) -> Result<()> {
     first
 }
 
+/// As `apply`, for a listener whose options were others before: what is off or unset now is set back
+/// to `plain`, the options of an untouched socket. Connections accepted from it inherit all of them.
+pub fn apply_again(listener: RawFd, opts: &SocketOptions, plain: &SocketOptions) {
+    // A refused one is no reason not to go on listening.
+    let put = |level, name, value| {
+        let _ = set(listener, level, name, value);
+    };
+    put(libc::IPPROTO_TCP, libc::TCP_NODELAY, opts.nodelay.into());
+    put(libc::SOL_SOCKET, libc::SO_KEEPALIVE, opts.keepalive.into());
+    let unacknowledged = opts.user_timeout_ms.unwrap_or(0);
+    put(
+        libc::IPPROTO_TCP,
+        libc::TCP_USER_TIMEOUT,
+        int(unacknowledged),
+    );
+    for (name, value) in [
+        (libc::TCP_KEEPIDLE, opts.keepidle_s.or(plain.keepidle_s)),
+        (libc::TCP_KEEPINTVL, opts.keepintvl_s.or(plain.keepintvl_s)),
+        (libc::TCP_KEEPCNT, opts.keepcnt.or(plain.keepcnt)),
+    ] {
+        if let Some(value) = value {
+            put(libc::IPPROTO_TCP, name, int(value));
+        }
+    }
+}
+
+/// The keep-alive times of an untouched socket, which come from the system's settings.
+pub fn plain_options(fd: RawFd) -> SocketOptions {
+    let ask = |name| u32::try_from(get(fd, libc::IPPROTO_TCP, name).ok()?).ok();
+    SocketOptions {
+        keepidle_s: ask(libc::TCP_KEEPIDLE),
+        keepintvl_s: ask(libc::TCP_KEEPINTVL),
+        keepcnt: ask(libc::TCP_KEEPCNT),
+        ..SocketOptions::default()
+    }
+}
+
 /// Starts a connection, from the local address `from` if given. Options are best effort: a peer is
 /// worth more than its TOS.
 pub fn dial(to: &Addr, from: Option<&Addr>, opts: &SocketOptions) -> Dial {
     match try_dial(to, from, opts) {
-        Ok((fd, true)) => Dial::Connected(fd),
-        Ok((fd, false)) => Dial::InProgress(fd),
+        Ok((fd, Ok(_) | Err(Errno::EISCONN))) => Dial::Connected(fd),
+        // EALREADY: the call repeated after EINTR finds the first one at work.
+        Ok((fd, Err(Errno::EINPROGRESS | Errno::EALREADY))) => Dial::InProgress(fd),
+        Ok((_, Err(errno))) => match errno {
+            Errno::ECONNREFUSED
+            | Errno::ECONNRESET
+            | Errno::ENETUNREACH
+            | Errno::EHOSTUNREACH
+            | Errno::EHOSTDOWN
+            | Errno::ENETDOWN
+            | Errno::ETIMEDOUT => Dial::Refused(errno),
+            _ => Dial::Failed(errno),
+        },
         Err(errno) => Dial::Failed(errno),
     }
 }
 
-fn try_dial(to: &Addr, from: Option<&Addr>, opts: &SocketOptions) -> Result<(Fd, bool)> {
+/// The socket and what connect said.
+fn try_dial(to: &Addr, from: Option<&Addr>, opts: &SocketOptions) -> Result<(Fd, Result<i32>)> {
     let (target, len) = SockAddr::new(to)?;
     let fd = stream(to)?;
     let raw = fd.as_raw();
@@ -181,12 +235,8 @@ fn try_dial(to: &Addr, from: Option<&Addr>, opts: &SocketOptions) -> Result<(Fd,
         bind(raw, from)?;
     }
     // SAFETY: `target` is an initialised address of `len` bytes.
-    match retry(|| unsafe { libc::connect(raw, target.as_ptr(), len) }) {
-        Ok(_) | Err(Errno::EISCONN) => Ok((fd, true)),
-        // EALREADY: the call repeated after EINTR finds the first one at work.
-        Err(Errno::EINPROGRESS | Errno::EALREADY) => Ok((fd, false)),
-        Err(errno) => Err(errno),
-    }
+    let connected = retry(|| unsafe { libc::connect(raw, target.as_ptr(), len) });
+    Ok((fd, connected))
 }
 
 /// Takes the pending error (the kernel forgets it); 0 is none.
@@ -217,10 +267,28 @@ pub fn send_parts(fd: RawFd, parts: &[IoSlice<'_>], more: bool) -> Result<usize>
 
 /// Reads what is there; 0 is the peer's end (or an empty `buf`), EAGAIN nothing yet.
 pub fn recv(fd: RawFd, buf: &mut [u8]) -> Result<usize> {
+    recv_with(fd, buf, 0)
+}
+
+/// As `recv`, and leaves it there.
+pub fn peek(fd: RawFd, buf: &mut [u8]) -> Result<usize> {
+    recv_with(fd, buf, libc::MSG_PEEK)
+}
+
+fn recv_with(fd: RawFd, buf: &mut [u8], flags: libc::c_int) -> Result<usize> {
     let (base, len) = (buf.as_mut_ptr(), buf.len());
+    let flags = flags | libc::MSG_DONTWAIT;
     // SAFETY: `buf` is writable memory of that length.
-    let got = retry(|| unsafe { libc::recv(fd, base.cast(), len, libc::MSG_DONTWAIT) })?;
+    let got = retry(|| unsafe { libc::recv(fd, base.cast(), len, flags) })?;
     Ok(got.unsigned_abs())
+}
+
+/// Drops the first `len` bytes of what is there (tcp(7): MSG_TRUNC).
+pub fn discard(fd: RawFd, len: usize) {
+    let flags = libc::MSG_TRUNC | libc::MSG_DONTWAIT;
+    let nowhere = core::ptr::null_mut();
+    // SAFETY: with MSG_TRUNC, TCP writes nothing to the buffer.
+    let _ = retry(|| unsafe { libc::recv(fd, nowhere, len, flags) });
 }
 
 /// Sends FIN after what the kernel still holds.

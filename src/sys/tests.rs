@@ -76,7 +76,7 @@ fn await_ready(fd: RawFd, interest: Interest) -> Ready {
 }
 
 fn listener(opts: &SocketOptions) -> (Fd, Addr) {
-    let fd = sock::listen(&Addr::v4(LOOPBACK, 0), 16, opts).unwrap();
+    let fd = sock::listen(&Addr::v4(LOOPBACK, 0), 16, opts).unwrap().0;
     let addr = sock::local_addr(fd.as_raw()).unwrap();
     (fd, addr)
 }
@@ -89,7 +89,7 @@ fn connect(to: &Addr, from: Option<&Addr>, opts: &SocketOptions) -> Fd {
             assert_eq!(sock::socket_error(fd.as_raw()), Errno(0));
             fd
         }
-        Dial::Failed(errno) => panic!("dial: {errno}"),
+        Dial::Refused(errno) | Dial::Failed(errno) => panic!("dial: {errno}"),
     }
 }
 

@@ -35,7 +35,7 @@ pub fn append_inbox(blocks: Blocks<'_>, queue: &Output, newest: u32) -> u32 {
     count
 }
 
-/// Takes the first message out.
+/// Takes the first message out. Before that it is marked with what becomes of it.
 pub fn pop(blocks: Blocks<'_>, queue: &Output) -> Option<u32> {
     let first = queue.queue_head.get();
     let head = blocks.head(first)?;
@@ -44,36 +44,6 @@ pub fn pop(blocks: Blocks<'_>, queue: &Output) -> Option<u32> {
         queue.queue_tail.set(0);
     }
     Some(first)
-}
-
-/// Notes that `n` bytes of the queue were written; calls `done` with each message that is written
-/// whole (already taken out), and `progress` with (origin, bytes) for the accounts.
-pub fn written(
-    blocks: Blocks<'_>,
-    queue: &Output,
-    mut n: usize,
-    mut progress: impl FnMut(u16, u64),
-    mut done: impl FnMut(u32),
-) {
-    queue
-        .queued_bytes
-        .set(queue.queued_bytes.get().saturating_sub(n as u32));
-    while n > 0 {
-        let first = queue.queue_head.get();
-        let Some(head) = blocks.head(first) else {
-            return;
-        };
-        let left = head.length.get().saturating_sub(head.written.get()) as usize;
-        let here = left.min(n);
-        head.written.set(head.written.get() + here as u32);
-        progress(head.origin.get() as u16, here as u64);
-        n -= here;
-        if here < left {
-            return;
-        }
-        let _ = pop(blocks, queue);
-        done(first);
-    }
 }
 
 /// The unwritten bytes at the head of the queue as slices, at most `max_parts` and about

@@ -52,22 +52,47 @@ pub struct Segment {
     blacklist: Span<BlacklistEntry>,
     log_header: Span<LogHeader>,
     log_records: Span<LogRecord>,
-    used: Span<AtomicU64>,
-    blocks: Span<Block>,
+    messages: Pool,
+    partials: Pool,
     ids: IdLayout,
 }
 
-/// Blocks for `bytes` of messages: small messages waste most of a block, so queues get twice the
-/// room their bytes ask for; pages are touched only when used.
-fn block_count(settings: &Settings) -> usize {
-    let queued = settings.wq_max_bytes as usize * 2 / PAYLOAD;
-    // A partial message takes at least one block, however few its bytes are.
-    let partial = settings.partial_max_bytes as usize / PAYLOAD + settings.max_connections as usize;
+/// A pool of blocks: where its blocks and its two bitmaps are.
+#[derive(Clone, Copy)]
+struct Pool {
+    blocks: Span<Block>,
+    used: Span<AtomicU64>,
+    touched: Span<AtomicU64>,
+}
+
+impl Pool {
+    fn new(layout: &mut Layout, blocks: usize) -> Pool {
+        let blocks = blocks.min(0xFF_FFC0).next_multiple_of(64);
+        Pool {
+            used: layout.span(blocks / 64),
+            touched: layout.span(blocks / 64),
+            blocks: layout.span(blocks),
+        }
+    }
+}
+
+/// Messages wait in one pool and parked input in another, so that peers who do not read cannot take
+/// the room from peers who send. Both have more blocks than their bytes ask for; pages are touched
+/// only when used.
+const SMALL_MESSAGE_BYTES: usize = PAYLOAD / 4;
+
+/// A queue of small messages takes a block for each.
+fn message_blocks(settings: &Settings) -> usize {
+    let queued = settings.wq_max_bytes as usize / SMALL_MESSAGE_BYTES;
     let largest = settings.max_message_size_bytes as usize / PAYLOAD + 2;
-    let reserves = largest * (settings.participants as usize);
-    (queued + partial + reserves + 1024)
-        .min(0xFF_FFF0)
-        .next_multiple_of(64)
+    queued + largest * settings.participants as usize + 1024
+}
+
+/// Each connection may have begun a message. `partial_max` is looked at before a read, so each worker
+/// may park what one turn brings beyond it.
+fn partial_blocks(settings: &Settings) -> usize {
+    let parked = settings.partial_max_bytes as usize / PAYLOAD + settings.max_connections as usize;
+    parked + settings.workers as usize * (2 * 65_536 / PAYLOAD + 2)
 }
 
 impl Segment {
@@ -75,7 +100,6 @@ impl Segment {
         let slots = settings.max_connections as usize;
         let workers = settings.workers as usize;
         let (summary, leaves) = mailbox::words(slots);
-        let blocks = block_count(settings);
         let mut layout = Layout::default();
         let mut segment = Segment {
             header: layout.span(1),
@@ -90,8 +114,8 @@ impl Segment {
             log_header: layout.span(1),
             log_records: layout.span(settings.log_ring as usize),
             slots: layout.span(slots),
-            used: layout.span(blocks / 64),
-            blocks: layout.span(blocks),
+            messages: Pool::new(&mut layout, message_blocks(settings)),
+            partials: Pool::new(&mut layout, partial_blocks(settings)),
             layout: layout.hash(),
             region: Region::new("sipwire", &layout)?,
             ids: IdLayout::new(settings.max_connections),
@@ -100,15 +124,17 @@ impl Segment {
         let header = segment.header();
         header.magic.store_sync(MAGIC);
         header.layout.store_sync(segment.layout);
-        segment.publish(settings);
+        segment.publish([None; LIVE_WORDS], settings.live_words());
         crate::table::index::init(&segment);
         Ok(segment)
     }
 
-    /// Publishes the settings that can change while running.
-    pub fn publish(&self, settings: &Settings) {
-        for (cell, word) in self.header().live.iter().zip(settings.live_words()) {
-            cell.store_sync(word);
+    /// Publishes settings that can change while running: those whose word is not what it was before.
+    pub fn publish(&self, before: [Option<u64>; LIVE_WORDS], words: [u64; LIVE_WORDS]) {
+        for ((cell, before), word) in self.header().live.iter().zip(before).zip(words) {
+            if before != Some(word) {
+                cell.store_sync(word);
+            }
         }
         self.header()
             .live_version
@@ -170,10 +196,19 @@ impl Segment {
             records: self.region.slice(self.log_records),
         }
     }
+    /// Blocks of queued messages and notices.
     pub fn blocks(&self) -> Blocks<'_> {
+        self.pool(self.messages)
+    }
+    /// Blocks of parked input.
+    pub fn partial_blocks(&self) -> Blocks<'_> {
+        self.pool(self.partials)
+    }
+    fn pool(&self, pool: Pool) -> Blocks<'_> {
         Blocks {
-            blocks: self.region.slice(self.blocks),
-            used: self.region.slice(self.used),
+            blocks: self.region.slice(pool.blocks),
+            used: self.region.slice(pool.used),
+            touched: self.region.slice(pool.touched),
             participants: self.participants().records.len() as u32,
         }
     }

@@ -18,9 +18,9 @@ use crate::sync::{AtomicI32, AtomicU32, AtomicU64, Ordering, Word};
 
 /// Reason bits of a post (P2).
 ///
-/// `PEER_FIN`, `NO_ROOM` and `CLOSED` are noted only by who has the connection in Reading or
-/// ClosingRun, because until it lets go the slot cannot be another connection's. All others may be
-/// noted at any time: on the slot's next connection they make the supervisor look, and nothing more.
+/// `PEER_FIN`, `NO_ROOM` and `PONG` are noted only by who has the connection in Reading, because until
+/// it lets go the slot cannot be another connection's. All others may be noted at any time: on the
+/// slot's next connection they make the supervisor look, and nothing more.
 pub mod post {
     /// Output waits in inbox or queue.
     pub const WRITE: u32 = 1;
@@ -32,8 +32,8 @@ pub mod post {
     pub const ANSWERED: u32 = 16;
     /// Lent, but the worker had no fd for it.
     pub const NO_FD: u32 = 32;
-    /// A worker finished `on_close`.
-    pub const CLOSED: u32 = 64;
+    /// A ping came while output waits: the pong goes behind it.
+    pub const PONG: u32 = 64;
     /// The peer's FIN was read.
     pub const PEER_FIN: u32 = 128;
     /// A sender was refused for want of room: say when there is some.

@@ -30,11 +30,25 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Settings may have changed: connections inherit their options from their listener.
+    pub(super) fn follow_options(&mut self) {
+        let options = self.context.socket_options();
+        if options != self.options {
+            self.options = options;
+            for listener in &self.context.listeners {
+                sock::apply_again(listener.fd.as_raw(), &options, &listener.plain);
+            }
+        }
+    }
+
     pub(super) fn unlisten(&mut self) {
         if core::mem::take(&mut self.listening) {
             self.accept_resume_ms = None;
             for listener in &self.context.listeners {
                 let _ = self.poll.remove(listener.fd.as_raw());
+                // Every process of the host has the fd: without this the kernel would go on making
+                // connections that nobody takes, and their clients would wait instead of going elsewhere.
+                sock::shutdown_both(listener.fd.as_raw());
             }
         }
     }

@@ -2,14 +2,18 @@
 //! new supervisor does with what its predecessor left.
 
 use super::ending::Mode;
-use super::{Supervisor, phase};
+use super::notices::Failed;
+use super::table::SlotLinks;
+use super::{Supervisor, lent, phase};
 use crate::pure::reason::Reason;
-use crate::pure::words::{BlockUse, Holder, OwnerState};
+use crate::pure::words::{BlockUse, Holder, OwnerState, Stamp};
+use crate::roles::notice::{KIND_DONE, KIND_FAILED, KIND_TAKEN};
 use crate::shm::counters::Counter;
 use crate::shm::gate;
 use crate::shm::participants::{SUPERVISOR, Tenant};
 use crate::sync::{Ordering, Word};
-use crate::table::blacklist;
+use crate::table::slot::Slot;
+use crate::table::{blacklist, index, partial};
 use std::collections::HashSet;
 
 const LOG_ERROR: u8 = 1;
@@ -52,9 +56,11 @@ impl Supervisor {
         }
         let worker = record.worker.load_sync();
         self.count(Counter::ParticipantsDied, 1);
-        // 1. Our own inputs, so that what it finished is served as finished.
+        // 1. Our own inputs, so that what it finished is served as finished, and what it was in the
+        // middle of.
+        partial::finish(segment, dead);
         self.serve_posts();
-        self.serve_dial_list();
+        self.serve_dial_list(usize::MAX);
         // Nothing more is lent to it.
         self.forget_peer(dead);
         if let Some(seat) = worker.checked_sub(1) {
@@ -71,12 +77,11 @@ impl Supervisor {
             self.recover_slot(index as u32, slot, dead);
         }
         self.take_closes(dead);
-        // 3. Blocks, 4. byte counts.
-        self.recover_blocks(dead);
-        // 5. Reports it had.
+        // 3. Reports it had, before its private blocks: some of these may be a report's.
         self.recover_notices(dead);
-        // 6. Duplicates, and what else carries its stamp.
-        self.forget_duplicates_of(dead);
+        // 4. Blocks, 5. byte counts.
+        self.recover_blocks(dead);
+        // 6. What else carries its stamp.
         segment.log().recover(dead);
         blacklist::recover(segment.blacklist(), dead);
         if let Some(seat) = worker.checked_sub(1)
@@ -101,7 +106,7 @@ impl Supervisor {
         );
     }
 
-    fn recover_slot(&mut self, index: u32, slot: &crate::table::slot::Slot, dead: Holder) {
+    fn recover_slot(&mut self, index: u32, slot: &Slot, dead: Holder) {
         let owner = slot.owner();
         if owner.state() == OwnerState::Free {
             return;
@@ -136,8 +141,7 @@ impl Supervisor {
                     ended = Some(Reason::WorkerDied);
                 }
                 OwnerState::ClosingRun => {
-                    let _ = slot.swap_owner(owner, owner.to_supervisor(OwnerState::Retiring));
-                    self.set_phase(slot, phase::CLOSE_TOLD);
+                    let _ = slot.swap_owner(owner, owner.to_supervisor(OwnerState::Told));
                 }
                 _ => {}
             }
@@ -164,45 +168,53 @@ impl Supervisor {
     fn recover_blocks(&mut self, dead: Holder) {
         let context = self.context.clone();
         let segment = &context.segment;
-        let blocks = segment.blocks();
+        let (blocks, partials) = (segment.blocks(), segment.partial_blocks());
+        let listed = self.listed_messages();
         let mut reached: HashSet<u32> = HashSet::new();
         let mut live_bytes = 0u64;
-        for slot in segment.slots() {
-            if !slot.is_open() {
-                continue;
+        for &first in &listed {
+            if let Some(head) = blocks.head(first)
+                && head.origin.get() == u32::from(dead)
+            {
+                live_bytes += u64::from(head.length.get().saturating_sub(head.written.get()));
+                reached.extend(blocks.chain(first));
             }
-            let inbox = gate::load(&slot.output.gate).inbox();
-            for start in [inbox, slot.output.queue_head.get()] {
-                for first in blocks.list(start) {
-                    if let Some(head) = blocks.head(first)
-                        && head.origin.get() == u32::from(dead)
-                    {
-                        live_bytes +=
-                            u64::from(head.length.get().saturating_sub(head.written.get()));
-                        reached.extend(blocks.chain(first));
-                    }
-                }
-            }
-            reached.extend(blocks.chain(slot.input.partial_head.get()));
         }
         blocks.recover(|index, stamp| match stamp.usage() {
             BlockUse::Private | BlockUse::Message | BlockUse::Dial => {
                 stamp.participant() == dead && !reached.contains(&index)
             }
-            BlockUse::Partial => stamp.participant() == dead && !reached.contains(&index),
             _ => false,
         });
+        let parked: HashSet<u32> = segment
+            .slots()
+            .iter()
+            .filter(|slot| slot.is_open())
+            .flat_map(|slot| partials.chain(slot.input.partial_head.get()))
+            .collect();
+        partials.recover(|index, stamp| stamp.participant() == dead && !parked.contains(&index));
         if let Some(record) = segment.participants().get(dead) {
             let removed = record.supervised.removed.load_sync();
-            record
-                .own
-                .added
-                .store_sync(removed.wrapping_add(live_bytes));
-            record
-                .own
-                .dial_posted
-                .store_sync(record.supervised.dial_taken.load_sync());
+            let account = &record.account;
+            account.added.store_sync(removed.wrapping_add(live_bytes));
+            // Its messages on the dial list have all been placed.
+            let taken = record.supervised.dial_taken.load_sync();
+            account.dial_posted.store_sync(taken);
         }
+    }
+
+    /// The messages (first blocks) that are in an inbox, in a queue or on the dial list.
+    fn listed_messages(&self) -> HashSet<u32> {
+        let segment = &self.context.segment;
+        let blocks = segment.blocks();
+        let mut listed: HashSet<u32> = self.dials.iter().copied().collect();
+        listed.extend(blocks.list(segment.header().line_dial.head.load_sync()));
+        for slot in segment.slots().iter().filter(|slot| slot.is_open()) {
+            let inbox = gate::load(&slot.output.gate).inbox();
+            listed.extend(blocks.list(inbox));
+            listed.extend(blocks.list(slot.output.queue_head.get()));
+        }
+        listed
     }
 
     /// A new supervisor: the connections of the old one are gone with its fds. All are reported.
@@ -210,46 +222,115 @@ impl Supervisor {
         let context = self.context.clone();
         let segment = &context.segment;
         let header = segment.header();
+        header
+            .journal
+            .finish(segment.blocks(), segment.participants());
+        partial::finish(segment, SUPERVISOR);
         header.gauges.connections.set(0);
         header.gauges.slots_used.set(0);
         self.free.clear();
         self.inherit_notices();
-        gate_all_free(self, SUPERVISOR);
+        // The dead one may have been in the middle of a change.
+        index::init(segment);
+        for slot in segment.slots() {
+            gate::evict(&slot.output.gate, SUPERVISOR);
+            slot.identity.index_bucket.set(0);
+        }
+        self.inherit_messages();
         for index in 0..segment.slots().len() as u32 {
             let Some(slot) = segment.slot(index) else {
                 break;
             };
-            if !slot.is_open() {
+            if slot.is_open() {
+                self.inherit_slot(index, slot);
+            } else {
                 self.free.push_back(index);
-                continue;
             }
-            header.gauges.connections.bump(1);
-            header.gauges.slots_used.bump(1);
-            super::lent::reset(segment, index);
-            super::table::SlotLinks(segment).forget(index);
-            slot.supervised.duplicates.set(0);
-            slot.identity.fd.store_sync(-1);
-            let told = slot.supervised.phase.get() & phase::CLOSE_TOLD;
-            slot.supervised.phase.store_sync(phase::FD_CLOSED | told);
-            let owner = slot.owner();
-            let gone = segment
-                .participants()
-                .get(owner.worker())
-                .is_none_or(|record| !lives(record.tenant()));
-            if (owner.worker() != 0 && gone) || owner.state() == OwnerState::Closing {
-                let _ = slot.swap_owner(owner, owner.to_supervisor(OwnerState::Retiring));
-            }
-            self.end(index, slot, Reason::SupervisorGone, 0, Mode::Now);
         }
-        // Who died while there was no supervisor to see it, or in its recovery.
-        for (i, record) in segment.participants().records.iter().enumerate() {
+        let mine = Stamp::private(SUPERVISOR);
+        segment.blocks().recover(|_, stamp| stamp == mine);
+        segment.partial_blocks().recover(|_, stamp| stamp == mine);
+        // Our own messages (pongs) are gone with their connections.
+        if let Some(record) = segment.participants().get(SUPERVISOR) {
+            let removed = record.supervised.removed.load_sync();
+            record.account.added.store_sync(removed);
+        }
+        self.inherit_participants();
+    }
+
+    fn inherit_slot(&mut self, index: u32, slot: &Slot) {
+        let context = self.context.clone();
+        let segment = &context.segment;
+        let gauges = &segment.header().gauges;
+        gauges.connections.bump(1);
+        gauges.slots_used.bump(1);
+        lent::reset(segment, index);
+        SlotLinks(segment).forget(index);
+        slot.supervised.duplicates.set(0);
+        slot.identity.fd.store_sync(-1);
+        slot.supervised.phase.store_sync(phase::FD_CLOSED);
+        let owner = slot.owner();
+        let gone = segment
+            .participants()
+            .get(owner.worker())
+            .is_none_or(|record| !lives(record.tenant()));
+        let to = match owner.state() {
+            OwnerState::ClosingRun if gone => Some(OwnerState::Told),
+            // Nobody has begun to tell it.
+            OwnerState::Closing => Some(OwnerState::Retiring),
+            _ if owner.worker() != 0 && gone => Some(OwnerState::Retiring),
+            _ => None,
+        };
+        if let Some(to) = to {
+            let _ = slot.swap_owner(owner, owner.to_supervisor(to));
+        }
+        self.end(index, slot, Reason::SupervisorGone, 0, Mode::Now);
+    }
+
+    /// Messages that the dead supervisor had in hand: marked as taken, and in no list. What is in
+    /// no list without a mark is a living sender's, who is about to push it.
+    fn inherit_messages(&mut self) {
+        let context = self.context.clone();
+        let blocks = context.segment.blocks();
+        let listed = self.listed_messages();
+        let in_hand: Vec<u32> = blocks
+            .touched()
+            .filter(|index| !listed.contains(index))
+            .filter(|index| {
+                blocks.head(*index).is_some_and(|head| {
+                    let usage = Stamp(head.stamp.load_sync()).usage();
+                    matches!(usage, BlockUse::Message | BlockUse::Dial)
+                        && head.kind.get() & (KIND_TAKEN | KIND_DONE | KIND_FAILED) != 0
+                })
+            })
+            .collect();
+        for first in in_hand {
+            let failed = Failed {
+                reason: Reason::SupervisorGone,
+                errno: 0,
+                remote: None,
+            };
+            self.fail_message(first, failed, None);
+        }
+    }
+
+    /// Who takes part, as the dead supervisor knew it: workers end with their supervisor and come
+    /// again, senders announce themselves again when they call, and their deaths are watched for from
+    /// now on.
+    fn inherit_participants(&mut self) {
+        let context = self.context.clone();
+        let pid = crate::sys::process::pid() as u32;
+        for (i, record) in context.segment.participants().records.iter().enumerate() {
+            // Its predecessor died in the middle of this one's recovery.
             let recovering = record.restart_recovery();
             let tenant = record.tenant();
-            if let Ok(holder) = Holder::try_from(i + 1)
-                && holder != SUPERVISOR
-                && tenant.is_active()
-                && (recovering || !lives(tenant))
-            {
+            let Ok(holder) = Holder::try_from(i + 1) else {
+                break;
+            };
+            if holder == SUPERVISOR || !tenant.is_active() || tenant.pid() == pid {
+                continue;
+            }
+            if recovering || !self.watch_process(holder, tenant.epoch(), tenant.pid()) {
                 self.deaths.push((holder, tenant.epoch()));
             }
         }
@@ -258,11 +339,4 @@ impl Supervisor {
 
 fn lives(tenant: Tenant) -> bool {
     tenant.is_active() && crate::sys::process::process_alive(tenant.pid() as i32)
-}
-
-/// Gates that the dead supervisor held.
-fn gate_all_free(supervisor: &Supervisor, dead: Holder) {
-    for slot in supervisor.context.segment.slots() {
-        gate::evict(&slot.output.gate, dead);
-    }
 }

@@ -2,6 +2,7 @@
 //! and all wait in its queue.
 
 use super::ending::Mode;
+use super::notices::Failed;
 use super::table::Opening;
 use super::{Supervisor, phase};
 use crate::pure::addr::Addr;
@@ -9,7 +10,8 @@ use crate::pure::limits::{Full, QueueState, admit};
 use crate::pure::reason::Reason;
 use crate::pure::settings::QueueFull;
 use crate::pure::words::{BlockUse, GateWord, Holder, OwnerState, Stamp};
-use crate::roles::sender::{FRESH, KIND_END, NO_CONNECT};
+use crate::roles::notice::{KIND_DIALLED, KIND_DONE, KIND_END, KIND_TAKEN};
+use crate::roles::sender::{FRESH, NO_CONNECT};
 use crate::shm::blocks::Head;
 use crate::shm::counters::Counter;
 use crate::shm::gate;
@@ -20,30 +22,35 @@ use crate::table::slot::{Slot, post};
 use crate::table::{blacklist, index};
 
 impl Supervisor {
-    /// Takes the whole dial list, oldest message first.
-    pub(super) fn serve_dial_list(&mut self) {
+    /// Takes the dial list and places its messages, oldest first, at most `max` of them; the others
+    /// keep their turn. A dial takes tens of microseconds, and many senders may list many.
+    pub(super) fn serve_dial_list(&mut self, max: usize) {
         let context = self.context.clone();
         let blocks = context.segment.blocks();
-        let newest = context
-            .segment
-            .header()
-            .line_dial
-            .head
-            .swap(0, Ordering::SeqCst);
-        let mut messages: Vec<u32> = blocks.list(newest).collect();
-        while let Some(first) = messages.pop() {
-            let Some(head) = blocks.head(first) else {
-                continue;
+        let list = &context.segment.header().line_dial.head;
+        let mut newest = list.load_sync();
+        while newest != 0 {
+            // Before they leave the list: see `KIND_TAKEN`.
+            for first in blocks.list(newest) {
+                if let Some(head) = blocks.head(first) {
+                    head.kind
+                        .store_sync(head.kind.get() | KIND_TAKEN | KIND_DIALLED);
+                }
+            }
+            match list.compare_exchange(newest, 0, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => break,
+                Err(now) => newest = now,
+            }
+        }
+        let mut taken: Vec<u32> = blocks.list(newest).collect();
+        taken.reverse();
+        self.dials.extend(taken);
+        for _ in 0..max {
+            let Some(first) = self.dials.pop_front() else {
+                break;
             };
-            let origin = head.origin.get() as Holder;
-            self.place(first, head);
-            if let Some(record) = context.segment.participants().get(origin) {
-                // Only now may the sender use the index again: this message is in its queue.
-                let taken = record.supervised.dial_taken.load_sync();
-                record
-                    .supervised
-                    .dial_taken
-                    .store_sync(taken.wrapping_add(1));
+            if let Some(head) = blocks.head(first) {
+                self.place(first, head);
             }
         }
     }
@@ -56,8 +63,17 @@ impl Supervisor {
         };
         let (remote, local) = (words(&head.remote), words(&head.local));
         let flags = head.flags.get();
-        if head.kind.get() == KIND_END {
-            segment.blocks().free_chain(first);
+        let fail = |this: &mut Self, reason, errno| {
+            let failed = Failed {
+                reason,
+                errno,
+                remote: None,
+            };
+            this.fail_message(first, failed, None);
+        };
+        if head.kind.get() & KIND_END != 0 {
+            self.step_message(first, 0, 0, KIND_DONE);
+            segment.blocks().free_chain(first, self.me);
             if let Some(found) = index::find(segment, &remote, &local)
                 && let Some(slot) = segment.slot(found.slot)
             {
@@ -73,14 +89,14 @@ impl Supervisor {
             return;
         }
         if flags & NO_CONNECT != 0 || self.live.no_connect {
-            self.fail_message(first, Reason::NoConnection, 0, None);
+            fail(self, Reason::NoConnection, 0);
         } else if segment.header().stopping.load_sync() != 0
             || segment.header().drain_ms.load_sync() != 0
         {
-            self.fail_message(first, Reason::Shutdown, 0, None);
+            fail(self, Reason::Shutdown, 0);
         } else if blacklist::check(segment.blacklist(), &remote, self.now_ms) {
             self.count(Counter::BlacklistRefused, 1);
-            self.fail_message(first, Reason::Blacklisted, 0, None);
+            fail(self, Reason::Blacklisted, 0);
         } else {
             match self.dial(&remote, &local) {
                 Ok(index) => {
@@ -91,22 +107,10 @@ impl Supervisor {
                 Err((reason, errno)) => {
                     if reason == Reason::ConnectFailed {
                         self.count(Counter::ConnectFailed, 1);
-                        let ttl_ms = self.live.blacklist_ttl_ms;
-                        if ttl_ms > 0 {
-                            let entries = segment.blacklist();
-                            blacklist::add(
-                                entries,
-                                self.me,
-                                &remote,
-                                self.now_ms,
-                                ttl_ms,
-                                reason as u32,
-                            );
-                            self.count(Counter::BlacklistAdded, 1);
-                        }
+                        self.blacklist(&remote, reason);
                     }
                     self.log_end(0, &remote, reason, errno.0);
-                    self.fail_message(first, reason, errno.0, None);
+                    fail(self, reason, errno.0);
                 }
             }
         }
@@ -141,14 +145,24 @@ impl Supervisor {
         });
         match pushed {
             Ok(()) => {
+                // Only now may its sender use the index again: this message is in the queue.
+                self.step_message(first, 0, 0, KIND_TAKEN);
                 slot.note(post::WRITE);
                 self.serve_post(index, slot);
             }
-            Err(None) => self.fail_message(first, Reason::NoConnection, 0, Some(&slot.remote())),
-            Err(Some(_)) => {
-                self.fail_message(first, Reason::ConnQueueFull, 0, Some(&slot.remote()));
-                if self.live.queue_full == QueueFull::Close {
-                    self.end(index, slot, Reason::ConnQueueFull, 0, Mode::Reset);
+            Err(refused) => {
+                let reason = match refused {
+                    None => Reason::NoConnection,
+                    Some(_) => Reason::ConnQueueFull,
+                };
+                let failed = Failed {
+                    reason,
+                    errno: 0,
+                    remote: Some(&slot.remote()),
+                };
+                self.fail_message(first, failed, None);
+                if refused.is_some() && self.live.queue_full == QueueFull::Close {
+                    self.end(index, slot, reason, 0, Mode::Reset);
                 }
             }
         }
@@ -167,15 +181,12 @@ impl Supervisor {
         } else {
             Some(*local)
         };
-        let (fd, connecting) =
-            match sock::dial(remote, from.as_ref(), &self.context.socket_options()) {
-                Dial::Connected(fd) => (fd, false),
-                Dial::InProgress(fd) => (fd, true),
-                Dial::Failed(errno) if errno.is_fd_limit() || errno == Errno::EADDRNOTAVAIL => {
-                    return Err((Reason::Resource, errno));
-                }
-                Dial::Failed(errno) => return Err((Reason::ConnectFailed, errno)),
-            };
+        let (fd, connecting) = match sock::dial(remote, from.as_ref(), &self.options) {
+            Dial::Connected(fd) => (fd, false),
+            Dial::InProgress(fd) => (fd, true),
+            Dial::Refused(errno) => return Err((Reason::ConnectFailed, errno)),
+            Dial::Failed(errno) => return Err((Reason::Resource, errno)),
+        };
         let bound = sock::local_addr(fd.as_raw()).unwrap_or_else(|_| Addr::none());
         let opening = Opening {
             fd,
@@ -221,8 +232,8 @@ impl Supervisor {
 
     /// An accepted connection.
     pub(super) fn accepted(&mut self, fd: Fd, remote: &Addr, listener: usize) {
+        // Its socket options are its listener's.
         let local = sock::local_addr(fd.as_raw()).unwrap_or_else(|_| Addr::none());
-        let _ = sock::apply(fd.as_raw(), &self.context.socket_options());
         let opening = Opening {
             fd,
             remote,

@@ -4,7 +4,8 @@
 //! reported, FIN or reset, `on_close`, the slot is free. Each step is tried again whenever something
 //! posts the connection; a stuck gate holder or reader pins one slot and blocks nobody.
 
-use super::flush::Wrote;
+use super::flush::{Wrote, mark_taken};
+use super::notices::Failed;
 use super::{Supervisor, phase};
 use crate::pure::addr::Addr;
 use crate::pure::reason::Reason;
@@ -15,7 +16,7 @@ use crate::shm::gate;
 use crate::sync::Word;
 use crate::sys::{Errno, sock};
 use crate::table::slot::{Slot, pack_reason, unpack_reason};
-use crate::table::{blacklist, index, queue};
+use crate::table::{blacklist, index};
 
 /// How a connection ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +41,8 @@ impl Mode {
     }
 }
 
+/// Ends that one worker has to tell at a time: behind more of them new data would wait.
+const PER_WORKER: u32 = 32;
 /// Input discarded after our FIN before the peer is cut off.
 const LINGER_BYTES: u64 = 262_144;
 
@@ -56,12 +59,7 @@ impl Supervisor {
             slot.supervised
                 .close_reason
                 .set(pack_reason(reason as u32, errno));
-            if slot.is_outbound() && reason.blacklists() {
-                self.blacklist(slot, reason);
-            }
-            if reason == Reason::ConnectFailed || reason == Reason::ConnectTimeout {
-                self.count(Counter::ConnectFailed, 1);
-            }
+            self.note_failure(slot, reason);
             self.log_end(
                 self.context.segment.id_of(index, slot.owner().generation()),
                 &slot.remote(),
@@ -78,6 +76,13 @@ impl Supervisor {
             index::remove(&self.context.segment, index);
         } else if now & phase::GRACEFUL != 0 && mode != Mode::Graceful {
             self.clear_phase(slot, phase::GRACEFUL);
+            // What keeps the last output from being written is what its senders are to learn.
+            if reason.aborts() {
+                slot.supervised
+                    .close_reason
+                    .set(pack_reason(reason as u32, errno));
+                self.note_failure(slot, reason);
+            }
         } else {
             self.advance_end(index, slot);
             return;
@@ -90,6 +95,16 @@ impl Supervisor {
             }
         }
         self.advance_end(index, slot);
+    }
+
+    /// A destination that does not work is blacklisted, and counted if it was not even reached.
+    fn note_failure(&mut self, slot: &Slot, reason: Reason) {
+        if slot.is_outbound() && reason.blacklists() {
+            self.blacklist(&slot.remote(), reason);
+        }
+        if reason == Reason::ConnectFailed || reason == Reason::ConnectTimeout {
+            self.count(Counter::ConnectFailed, 1);
+        }
     }
 
     /// Ends an operator wants to know of, a few lines a second.
@@ -121,18 +136,10 @@ impl Supervisor {
         }
     }
 
-    fn blacklist(&self, slot: &Slot, reason: Reason) {
+    pub(super) fn blacklist(&self, remote: &Addr, reason: Reason) {
         let ttl_ms = self.live.blacklist_ttl_ms;
-        if ttl_ms > 0 {
-            let entries = self.context.segment.blacklist();
-            blacklist::add(
-                entries,
-                self.me,
-                &slot.remote(),
-                self.now_ms,
-                ttl_ms,
-                reason as u32,
-            );
+        let entries = self.context.segment.blacklist();
+        if blacklist::add(entries, self.me, remote, self.now_ms, ttl_ms, reason as u32) {
             self.count(Counter::BlacklistAdded, 1);
         }
     }
@@ -148,6 +155,11 @@ impl Supervisor {
             // It posts when it releases. What others queued behind it needs no queue field.
             if slot.supervised.phase.get() & phase::GRACEFUL == 0 {
                 self.report_inbox(slot);
+            } else if slot.supervised.phase.get() & phase::QUEUED == 0 {
+                // Should it be stopped, `send_timeout` makes the end a hard one.
+                self.set_phase(slot, phase::QUEUED);
+                slot.supervised.progress_ms.set(self.now_ms);
+                self.schedule(index, slot);
             }
             return;
         }
@@ -162,7 +174,7 @@ impl Supervisor {
                 self.set_phase(slot, phase::QUEUED);
                 slot.supervised.progress_ms.set(self.now_ms);
             }
-            match self.write_queue(index, slot) {
+            match self.write_queue(slot) {
                 Wrote::All => {}
                 Wrote::Some { again } => {
                     if again {
@@ -174,10 +186,15 @@ impl Supervisor {
                     return;
                 }
                 Wrote::Failed(errno) => {
-                    let (reason, _) = unpack_reason(slot.supervised.close_reason.get());
+                    let reset = errno == Errno::ECONNRESET || errno == Errno::EPIPE;
+                    let reason = if reset {
+                        Reason::PeerReset
+                    } else {
+                        Reason::IoError
+                    };
                     slot.supervised
                         .close_reason
-                        .set(pack_reason(reason, errno.0));
+                        .set(pack_reason(reason as u32, errno.0));
                     self.clear_phase(slot, phase::GRACEFUL);
                     self.set_phase(slot, phase::RESET);
                 }
@@ -208,32 +225,48 @@ impl Supervisor {
         }
     }
 
+    /// Why messages that were still queued fail with this connection.
+    fn failed_with(slot: &Slot) -> (Reason, i32) {
+        let (reason, errno) = unpack_reason(slot.supervised.close_reason.get());
+        (Reason::from_number(reason), errno)
+    }
+
     fn report_inbox(&mut self, slot: &Slot) {
         let context = self.context.clone();
-        let (reason, errno) = unpack_reason(slot.supervised.close_reason.get());
-        let newest = gate::take_inbox(&slot.output.gate);
-        let mut messages: Vec<u32> = context.segment.blocks().list(newest).collect();
+        let blocks = context.segment.blocks();
+        let (reason, errno) = Self::failed_with(slot);
+        let newest = gate::take_inbox(&slot.output.gate, |newest| mark_taken(blocks, newest));
+        let mut messages: Vec<u32> = blocks.list(newest).collect();
+        let remote = slot.remote();
         while let Some(first) = messages.pop() {
-            self.fail_message(
-                first,
-                Reason::from_number(reason),
+            let failed = Failed {
+                reason,
                 errno,
-                Some(&slot.remote()),
-            );
+                remote: Some(&remote),
+            };
+            self.fail_message(first, failed, None);
         }
     }
 
     fn report_queue(&mut self, slot: &Slot) {
-        let context = self.context.clone();
-        let (reason, errno) = unpack_reason(slot.supervised.close_reason.get());
-        while let Some(first) = queue::pop(context.segment.blocks(), &slot.output) {
-            self.fail_message(
-                first,
-                Reason::from_number(reason),
+        let blocks = self.context.clone();
+        let blocks = blocks.segment.blocks();
+        let (reason, errno) = Self::failed_with(slot);
+        let remote = slot.remote();
+        // Bounded: each call takes the first one off.
+        for _ in 0..blocks.blocks.len() {
+            let first = slot.output.queue_head.get();
+            if first == 0 {
+                break;
+            }
+            let failed = Failed {
+                reason,
                 errno,
-                Some(&slot.remote()),
-            );
+                remote: Some(&remote),
+            };
+            self.fail_message(first, failed, Some(&slot.output));
         }
+        slot.output.queue_head.set(0);
         slot.output.queued_bytes.set(0);
     }
 
@@ -304,65 +337,98 @@ impl Supervisor {
     /// `on_close` as soon as nobody reads any more; then the slot is free.
     fn finish_host(&mut self, index: u32, slot: &Slot) {
         let owner = slot.owner();
-        if owner.state() != OwnerState::Retiring {
-            return;
-        }
         let now = slot.supervised.phase.get();
-        if now & (phase::CLOSE_LENT | phase::CLOSE_TOLD) == 0 {
-            if self.context.wants.close || (self.context.wants.open && slot.input.opened.get() == 0)
-            {
-                self.set_phase(slot, phase::CLOSE_LENT);
+        if owner.state() == OwnerState::Retiring && now & phase::CLOSE_LISTED == 0 {
+            let wanted = self.context.wants.close
+                || (self.context.wants.open && slot.input.opened.get() == 0);
+            if wanted {
+                self.set_phase(slot, phase::CLOSE_LISTED);
                 self.closes.push_back((index, owner.generation()));
             } else {
-                self.set_phase(slot, phase::CLOSE_TOLD);
+                let _ = slot.swap_owner(owner, owner.to(OwnerState::Told));
             }
         }
-        let done = phase::CLOSE_TOLD | phase::FD_CLOSED;
-        if slot.supervised.phase.get() & done == done {
-            if now & phase::CLOSE_LENT != 0 {
-                self.closes_lent = self.closes_lent.saturating_sub(1);
-            }
+        if slot.owner().state() == OwnerState::Told && now & phase::FD_CLOSED != 0 {
             self.free_slot(index, slot);
         }
     }
 
-    /// Lends ended connections to workers for their `on_close`.
+    /// Lends ended connections to workers for their `on_close`; each behind the last notice of its
+    /// messages, since it is the last call for its id.
     pub(super) fn serve_closes(&mut self) {
+        if self.closes.is_empty() && self.lent_closes.is_empty() {
+            return;
+        }
         let context = self.context.clone();
-        while let Some(&(index, generation)) = self.closes.front() {
-            let Some(slot) = context.segment.slot(index) else {
+        self.forget_closed();
+        for _ in 0..self.closes.len() {
+            let Some((index, generation)) = self.closes.pop_front() else {
                 break;
+            };
+            let Some(slot) = context.segment.slot(index) else {
+                continue;
             };
             let owner = slot.owner();
             if owner.generation() != generation || owner.state() != OwnerState::Retiring {
-                self.closes.pop_front();
                 continue;
             }
-            let mut given = owner;
-            let pushed = self.push_to_any(|holder| {
-                given = owner.lent_to(OwnerState::Closing, holder);
-                let _ = slot.swap_owner(owner, given);
-                (Entry::Close { slot: index }, given.0)
-            });
-            if pushed.is_none() {
-                break;
+            let id = context.segment.id_of(index, generation);
+            if self.untold.contains_key(&id) {
+                self.closes.push_back((index, generation));
+                continue;
             }
-            self.closes_lent += 1;
-            self.closes.pop_front();
+            let seat = self.pick_seat(|this, seat| {
+                let may = this.seats.get(seat).is_some_and(|s| s.closes < PER_WORKER);
+                if !may {
+                    this.want_room(seat);
+                }
+                may
+            });
+            let Some((seat, holder)) =
+                seat.and_then(|seat| Some((seat, self.seats.get(seat)?.holder)))
+            else {
+                self.closes.push_front((index, generation));
+                break;
+            };
+            let given = owner.lent_to(OwnerState::Closing, holder);
+            if slot.swap_owner(owner, given) {
+                self.push(seat, Entry::Close { slot: index }, given.0);
+                self.lent_closes.push((index, given));
+                if let Some(place) = self.seats.get_mut(seat) {
+                    place.closes += 1;
+                }
+            }
         }
+    }
+
+    /// Lent ends that were told are forgotten.
+    fn forget_closed(&mut self) {
+        for seat in &mut self.seats {
+            seat.closes = 0;
+        }
+        let (context, seats) = (&self.context, &mut self.seats);
+        self.lent_closes.retain(|(index, given)| {
+            let now = context.segment.slot(*index).map(Slot::owner);
+            let waits = now == Some(*given) || now == Some(given.to(OwnerState::ClosingRun));
+            if waits && let Some(seat) = seats.iter_mut().find(|s| s.holder == given.worker()) {
+                seat.closes += 1;
+            }
+            waits
+        });
     }
 
     /// Ends that a stalled (or dead) worker has not begun to tell go to another one.
     pub(super) fn take_closes(&mut self, holder: u16) {
         let context = self.context.clone();
-        for (index, slot) in context.segment.slots().iter().enumerate() {
-            let owner = slot.owner();
-            if owner.state() == OwnerState::Closing
-                && owner.worker() == holder
-                && slot.swap_owner(owner, owner.to_supervisor(OwnerState::Retiring))
-            {
-                self.closes_lent = self.closes_lent.saturating_sub(1);
-                self.closes.push_back((index as u32, owner.generation()));
+        for (index, given) in core::mem::take(&mut self.lent_closes) {
+            let taken = given.worker() == holder
+                && context.segment.slot(index).is_some_and(|slot| {
+                    slot.swap_owner(given, given.to_supervisor(OwnerState::Retiring))
+                });
+            if taken {
+                self.closes.push_back((index, given.generation()));
+            } else {
+                self.lent_closes.push((index, given));
             }
         }
     }
@@ -405,7 +471,10 @@ impl Supervisor {
             if state == OwnerState::Free {
                 continue;
             }
-            let asked = slot.output.pending_answers.load_sync() > 0
+            // Unread data may be a request.
+            let unread = slot.supervised.phase.get() & (phase::WAITING | phase::DEFERRED) != 0;
+            let asked = unread
+                || slot.output.pending_answers.load_sync() > 0
                 || matches!(state, OwnerState::Lent | OwnerState::Reading);
             if over {
                 self.end(index as u32, slot, Reason::Shutdown, 0, Mode::Now);

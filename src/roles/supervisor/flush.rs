@@ -3,8 +3,10 @@
 use super::ending::Mode;
 use super::{Supervisor, phase};
 use crate::pure::reason::Reason;
-use crate::pure::words::GateWord;
-use crate::roles::sender::{CLOSE_AFTER, FINAL_ANSWER};
+use crate::pure::words::{BlockUse, GateWord, Stamp};
+use crate::roles::notice::{KIND_DONE, KIND_TAKEN};
+use crate::roles::sender::{CLOSE_AFTER, FINAL_ANSWER, UNREPORTED};
+use crate::shm::blocks::Blocks;
 use crate::shm::counters::Counter;
 use crate::shm::gate;
 use crate::sync::Word;
@@ -15,6 +17,7 @@ use std::io::IoSlice;
 
 const MAX_PARTS: usize = 64;
 const WRITE_BYTES: usize = 65_536;
+const PONG: &[u8] = b"\r\n";
 /// Written for one connection in one go; then others have their turn.
 const BUDGET_BYTES: usize = 262_144;
 
@@ -32,18 +35,14 @@ impl Supervisor {
     pub(super) fn flush(&mut self, index: u32, slot: &Slot) {
         let context = self.context.clone();
         let Some(before) = gate::take_to_flush(&slot.output.gate, self.me) else {
-            // A sender writes: it posts when it is done, or send_timeout ends the connection.
-            let waits = gate::load(&slot.output.gate).inbox() != 0;
-            if waits && slot.supervised.phase.get() & phase::QUEUED == 0 {
-                self.set_phase(slot, phase::QUEUED);
-                slot.supervised.progress_ms.set(self.now_ms);
-                self.count(Counter::AsyncStarted, 1);
-                self.schedule(index, slot);
-            }
+            self.wait_for_holder(index, slot);
             return;
         };
-        if before.inbox() == 0 && slot.output.queue_head.get() == 0 && !before.has(GateWord::ASYNC)
-        {
+        let nothing = before.inbox() == 0
+            && slot.output.queue_head.get() == 0
+            && !before.has(GateWord::ASYNC)
+            && slot.supervised.phase.get() & phase::PONG_OWED == 0;
+        if nothing {
             // Posted, but another flush was faster. If somebody pushed in between we still hold
             // the gate and go on.
             if gate::end_async(&slot.output.gate) {
@@ -62,7 +61,10 @@ impl Supervisor {
                 self.schedule(index, slot);
                 return;
             }
-            match self.write_queue(index, slot) {
+            match self.write_queue(slot) {
+                Wrote::All if slot.supervised.phase.get() & phase::PONG_OWED != 0 => {
+                    self.queue_pong(index, slot);
+                }
                 Wrote::All => {
                     if gate::end_async(&slot.output.gate) {
                         self.clear_phase(slot, phase::QUEUED);
@@ -101,10 +103,47 @@ impl Supervisor {
         }
     }
 
+    /// A sender holds the gate. It posts when it lets go, or `send_timeout` ends the connection; but it
+    /// may be stopped between the two, so the tick looks as well.
+    fn wait_for_holder(&mut self, index: u32, slot: &Slot) {
+        let word = gate::load(&slot.output.gate);
+        if word.has(GateWord::CLOSING)
+            || (word.inbox() == 0 && slot.output.queue_head.load_sync() == 0)
+        {
+            return;
+        }
+        if slot.supervised.phase.get() & phase::QUEUED == 0 {
+            self.set_phase(slot, phase::QUEUED);
+            slot.supervised.progress_ms.set(self.now_ms);
+            self.count(Counter::AsyncStarted, 1);
+            self.schedule(index, slot);
+        }
+        if slot.supervised.phase.get() & phase::HOLDER_LISTED == 0 {
+            self.set_phase(slot, phase::HOLDER_LISTED);
+            self.held_gates
+                .push_back((index, slot.owner().generation()));
+        }
+    }
+
+    /// From the tick: gates that a sender held when something was queued behind it.
+    pub(super) fn serve_held_gates(&mut self) {
+        let context = self.context.clone();
+        for (index, generation) in core::mem::take(&mut self.held_gates) {
+            if let Some(slot) = context.segment.slot(index)
+                && slot.is_open()
+                && slot.owner().generation() == generation
+            {
+                self.clear_phase(slot, phase::HOLDER_LISTED);
+                self.flush(index, slot);
+            }
+        }
+    }
+
     /// Moves the inbox to the queue. As gate holder, or alone with a closing connection.
     pub(super) fn take_inbox(&mut self, index: u32, slot: &Slot) {
-        let blocks = self.context.segment.blocks();
-        let newest = gate::take_inbox(&slot.output.gate);
+        let context = self.context.clone();
+        let blocks = context.segment.blocks();
+        let newest = gate::take_inbox(&slot.output.gate, |newest| mark_taken(blocks, newest));
         if newest == 0 {
             return;
         }
@@ -122,14 +161,14 @@ impl Supervisor {
                 // Served by ourselves, after what is being done now.
                 let generation = slot.owner().generation();
                 slot.want(generation, Reason::CloseAfterSend, 0, false);
-                self.context.post(index, slot, post::END);
+                context.post(index, slot, post::END);
             }
             self.offer_fd(origin, index, slot);
         }
     }
 
     /// Writes the queue. As gate holder, or alone with a closing connection.
-    pub(super) fn write_queue(&mut self, _index: u32, slot: &Slot) -> Wrote {
+    pub(super) fn write_queue(&mut self, slot: &Slot) -> Wrote {
         let context = self.context.clone();
         let blocks = context.segment.blocks();
         let mut budget = BUDGET_BYTES;
@@ -150,19 +189,7 @@ impl Supervisor {
             }
             slot.output.bytes_out.bump(n as u64);
             self.count(Counter::BytesOut, n as u64);
-            let mut whole = 0;
-            queue::written(
-                blocks,
-                &slot.output,
-                n,
-                |origin, bytes| self.removed(origin, bytes),
-                |first| {
-                    whole += 1;
-                    blocks.free_chain(first);
-                },
-            );
-            slot.output.messages_out.bump(whole);
-            self.count(Counter::MessagesOut, u64::from(whole));
+            self.written(slot, n as u32);
             if n < wanted {
                 return Wrote::Some { again: false };
             }
@@ -176,11 +203,69 @@ impl Supervisor {
         }
     }
 
-    /// Bytes of `origin`'s messages that left the queues.
-    pub(super) fn removed(&self, origin: u16, bytes: u64) {
-        if let Some(record) = self.context.segment.participants().get(origin) {
-            let cell = &record.supervised.removed;
-            cell.store_sync(cell.load_sync().wrapping_add(bytes));
+    /// `n` bytes of the queue were written: messages that are written whole leave it.
+    fn written(&mut self, slot: &Slot, mut n: u32) {
+        let context = self.context.clone();
+        let blocks = context.segment.blocks();
+        let queue = &slot.output;
+        queue
+            .queued_bytes
+            .set(queue.queued_bytes.get().saturating_sub(n));
+        while n > 0 {
+            let first = queue.queue_head.get();
+            let Some(head) = blocks.head(first) else {
+                return;
+            };
+            let left = head.length.get().saturating_sub(head.written.get());
+            let here = left.min(n);
+            n -= here;
+            if here < left {
+                self.step_message(first, here, u64::from(here), head.kind.get());
+                return;
+            }
+            self.step_message(first, here, u64::from(here), KIND_DONE);
+            let _ = queue::pop(blocks, queue);
+            blocks.free_chain(first, self.me);
+            queue.messages_out.bump(1);
+            self.count(Counter::MessagesOut, 1);
+        }
+    }
+
+    /// The queue is empty and the pong is owed: it takes its place there like any message, so that it
+    /// goes out whole, behind what was queued before.
+    fn queue_pong(&mut self, index: u32, slot: &Slot) {
+        let context = self.context.clone();
+        let segment = &context.segment;
+        let blocks = segment.blocks();
+        self.clear_phase(slot, phase::PONG_OWED);
+        // Without a block there is none; the peer's next ping is answered.
+        let Some((block, head)) = blocks
+            .alloc(self.me)
+            .and_then(|block| Some((block, blocks.head(block)?)))
+        else {
+            return;
+        };
+        blocks.append(block, PONG);
+        let length = PONG.len() as u32;
+        head.length.set(length);
+        head.written.set(0);
+        head.flags.set(UNREPORTED);
+        head.origin.set(u32::from(self.me));
+        head.kind.set(KIND_TAKEN);
+        if let Some(record) = segment.participants().get(self.me) {
+            record.account.added.bump(u64::from(length));
+        }
+        let stamp = Stamp::new(BlockUse::Message, self.me, index, slot.owner().generation());
+        head.stamp.store_sync(stamp.0);
+        queue::append(blocks, &slot.output, block, length);
+    }
+}
+
+/// See `KIND_TAKEN`.
+pub(super) fn mark_taken(blocks: Blocks<'_>, newest: u32) {
+    for first in blocks.list(newest) {
+        if let Some(head) = blocks.head(first) {
+            head.kind.store_sync(head.kind.get() | KIND_TAKEN);
         }
     }
 }

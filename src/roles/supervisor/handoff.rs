@@ -5,7 +5,7 @@ use super::{Supervisor, lent, phase};
 use crate::pure::words::{Holder, OwnerState, OwnerWord};
 use crate::roles::notice::Entry;
 use crate::shm::counters::Counter;
-use crate::sync::{Ordering, Word};
+use crate::sync::Word;
 use crate::sys;
 use crate::table::slot::Slot;
 
@@ -22,15 +22,21 @@ pub struct Seat {
     pub stalled: bool,
     /// It got ring entries in this turn and sleeps: wake it once, at the end.
     pub wake: bool,
-    /// Ring length and time when its ring last moved: a worker that was stopped takes nothing.
-    pub ring_len: u32,
+    /// Entries taken from its ring and when that last grew: a worker that was stopped takes nothing.
+    pub ring_taken: u32,
     pub ring_moved_ms: u64,
     pub probed_ms: u64,
+    /// Notices and ends it has to tell.
+    pub notices: u32,
+    pub closes: u32,
 }
 
 impl Supervisor {
     /// A seat that can take one more ring entry, round robin.
-    fn pick_seat(&mut self, mut able: impl FnMut(&mut Self, usize) -> bool) -> Option<usize> {
+    pub(super) fn pick_seat(
+        &mut self,
+        mut able: impl FnMut(&mut Self, usize) -> bool,
+    ) -> Option<usize> {
         let seats = self.seats.len();
         for i in 0..seats {
             let seat = (self.next_seat + i) % seats;
@@ -63,17 +69,6 @@ impl Supervisor {
         if let Some(record) = self.context.segment.participants().get(holder) {
             record.supervised.room_wanted.store_sync(1);
         }
-    }
-
-    /// Puts an entry into some worker's ring. Returns the worker.
-    pub(super) fn push_to_any(
-        &mut self,
-        mut entry: impl FnMut(Holder) -> (Entry, u64),
-    ) -> Option<Holder> {
-        let seat = self.pick_seat(|_, _| true)?;
-        let holder = self.seats.get(seat)?.holder;
-        let (what, stamp) = entry(holder);
-        self.push(seat, what, stamp).then_some(holder)
     }
 
     pub(super) fn push(&mut self, seat: usize, entry: Entry, stamp: u64) -> bool {
@@ -122,6 +117,8 @@ impl Supervisor {
         if let Some(worker) = self.context.segment.workers().get(seat) {
             worker.lends.bump(1);
         }
+        // From now on a message may begin that the supervisor is not told of.
+        self.schedule(index, slot);
         // Room was there when the seat was picked, and we are the ring's only producer.
         self.push(
             seat,
@@ -166,8 +163,11 @@ impl Supervisor {
                 self.arm(index, slot);
             }
         }
-        self.serve_closes();
+        if !self.lent_notices.is_empty() {
+            self.forget_told();
+        }
         self.serve_notices();
+        self.serve_closes();
     }
 
     /// One wake for all that a worker got in this turn.
@@ -206,18 +206,6 @@ impl Supervisor {
             self.wake(seat.holder);
         }
     }
-    pub(super) fn wake_all_workers(&self) {
-        for seat in &self.seats {
-            if let Some(fd) = self
-                .peers
-                .get(usize::from(seat.holder))
-                .and_then(|peer| peer.wake.as_ref())
-            {
-                sys::event::notify_raw(fd.as_raw());
-            }
-        }
-    }
-
     pub(super) fn needs_tick(&self) -> bool {
         self.lent_count > 0
             || !self.waiting.is_empty()
@@ -225,8 +213,10 @@ impl Supervisor {
             || !self.closes.is_empty()
             || !self.notices.is_empty()
             || !self.lent_notices.is_empty()
-            || self.closes_lent > 0
+            || !self.lent_closes.is_empty()
             || !self.room_wanted.is_empty()
+            || !self.no_room.is_empty()
+            || !self.held_gates.is_empty()
     }
 
     /// Looks for stalled workers (P3), while something is lent.
@@ -235,15 +225,9 @@ impl Supervisor {
             return;
         }
         self.tick_ms = self.now_ms;
-        for (index, generation) in core::mem::take(&mut self.room_wanted) {
-            if let Some(slot) = self.context.clone().segment.slot(index)
-                && slot.is_open()
-                && slot.owner().generation() == generation
-                && slot.output.queue_head.get() == 0
-            {
-                self.tell_writable(index, slot);
-            }
-        }
+        self.serve_room_wanted();
+        self.serve_no_room();
+        self.serve_held_gates();
         for seat in 0..self.seats.len() {
             let holder = self.seats.get(seat).map_or(0, |s| s.holder);
             if holder == 0 {
@@ -266,6 +250,7 @@ impl Supervisor {
                 self.take_closes(holder);
             }
             if stalled {
+                self.flush_batch(seat, holder);
                 self.watch_held(
                     seat,
                     holder,
@@ -310,15 +295,16 @@ impl Supervisor {
         } else {
             self.now_ms.saturating_sub(since)
         };
-        let len = self.context.segment.ring(seat).map_or(0, |ring| ring.len());
+        let ring = self.context.segment.ring(seat);
+        let (empty, taken) = ring.map_or((true, 0), |ring| (ring.is_empty(), ring.taken()));
         let now_ms = self.now_ms;
         let Some(place) = self.seats.get_mut(seat) else {
             return 0;
         };
-        if len == 0 || len < place.ring_len || place.ring_moved_ms == 0 {
+        if empty || taken != place.ring_taken || place.ring_moved_ms == 0 {
             place.ring_moved_ms = now_ms;
         }
-        place.ring_len = len;
+        place.ring_taken = taken;
         in_callback.max(now_ms.saturating_sub(place.ring_moved_ms))
     }
 
@@ -330,21 +316,25 @@ impl Supervisor {
                 continue;
             };
             let owner = slot.owner();
-            if owner.worker() != holder {
-                continue;
+            let unread = owner.worker() == holder && owner.state() == OwnerState::Lent;
+            if unread && slot.swap_owner(owner, owner.to_supervisor(OwnerState::Idle)) {
+                self.unlend(index);
+                self.count(Counter::Relends, 1);
+                self.lend_or_wait(index, slot, true);
             }
-            match owner.state() {
-                OwnerState::Lent => {
-                    let idle = owner.to_supervisor(OwnerState::Idle);
-                    if slot.swap_owner(owner, idle) {
-                        self.unlend(index);
-                        self.count(Counter::Relends, 1);
-                        self.lend_or_wait(index, slot, true);
-                    }
-                }
-                // Answers of its batch may wait in the kernel for more (P10).
-                OwnerState::Reading => sys::sock::flush_nodelay(slot.identity.fd.get()),
-                _ => {}
+        }
+    }
+
+    /// Answers of a stalled worker's batch may wait in the kernel for more (P10): at each tick, since it
+    /// may go on answering.
+    fn flush_batch(&self, seat: usize, holder: Holder) {
+        let segment = &self.context.segment;
+        for index in lent::members(segment, &self.lent_heads, seat, usize::MAX) {
+            if let Some(slot) = segment.slot(index)
+                && slot.owner().worker() == holder
+                && slot.owner().state() == OwnerState::Reading
+            {
+                sys::sock::flush_nodelay(slot.identity.fd.get());
             }
         }
     }
@@ -361,8 +351,12 @@ impl Supervisor {
             let Some(slot) = context.segment.slot(index) else {
                 continue;
             };
+            if self.prune_one(index, holder) {
+                done += 1;
+                continue;
+            }
             let owner = slot.owner();
-            if owner.worker() != holder || owner.state() != OwnerState::Held {
+            if owner.state() != OwnerState::Held {
                 continue;
             }
             if silent_too {
@@ -418,31 +412,39 @@ impl Supervisor {
         }
     }
 
-    /// Drops list entries that are no longer true, a few each tick.
+    /// Drops list entries that are no longer true, a few each tick. One that is back with us is armed:
+    /// its worker may be stopped between giving it back and saying so.
     fn prune(&mut self, seat: usize, holder: Holder) {
         let context = self.context.clone();
         for index in lent::members(&context.segment, &self.lent_heads, seat, PER_TICK) {
-            let owner = context.segment.slot(index).map(Slot::owner);
-            let lent = owner.is_some_and(|o| {
-                o.worker() == holder
-                    && matches!(
-                        o.state(),
-                        OwnerState::Lent | OwnerState::Held | OwnerState::Reading
-                    )
-            });
-            if !lent {
-                self.unlend(index);
-            }
+            self.prune_one(index, holder);
         }
-        context.segment.header().gauges.idle.store(
-            context
-                .segment
-                .header()
-                .gauges
-                .connections
-                .get()
-                .saturating_sub(u64::from(self.lent_count)),
-            Ordering::Relaxed,
+        let gauges = &context.segment.header().gauges;
+        let lent = u64::from(self.lent_count);
+        gauges
+            .idle
+            .set(gauges.connections.get().saturating_sub(lent));
+    }
+
+    /// False: it is still its worker's.
+    fn prune_one(&mut self, index: u32, holder: Holder) -> bool {
+        let context = self.context.clone();
+        let Some(slot) = context.segment.slot(index) else {
+            return false;
+        };
+        let owner = slot.owner();
+        let lent = matches!(
+            owner.state(),
+            OwnerState::Lent | OwnerState::Held | OwnerState::Reading
         );
+        if lent && owner.worker() == holder {
+            return false;
+        }
+        self.unlend(index);
+        if owner.state() == OwnerState::Idle {
+            self.arm(index, slot);
+            self.schedule(index, slot);
+        }
+        true
     }
 }

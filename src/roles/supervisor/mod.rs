@@ -17,7 +17,7 @@ mod peers;
 mod table;
 mod timers;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -25,15 +25,18 @@ use crate::pure::error::{Error, Result};
 use crate::pure::ratelimit::RateLimit;
 use crate::pure::settings::Settings;
 use crate::pure::wheel::Wheel;
-use crate::pure::words::Holder;
-use crate::roles::context::Context;
+use crate::pure::words::{Holder, OwnerState, OwnerWord};
+use crate::roles::context::{Context, socket_options};
 use crate::roles::memory::reserved;
 use crate::shm::counters::Counter;
+use crate::shm::gate;
 use crate::shm::participants::SUPERVISOR;
 use crate::sync::{Ordering, Word};
 use crate::sys;
 use crate::sys::clock::{monotonic_ms, realtime_ms};
 use crate::sys::poll::{Interest, Poll, Ready};
+use crate::sys::sock::SocketOptions;
+use crate::table::slot::Slot;
 use handoff::Seat;
 use peers::Peer;
 
@@ -48,10 +51,10 @@ pub mod phase {
     /// Our FIN is out; input is discarded until the peer's.
     pub const LINGERING: u32 = 8;
     pub const FD_CLOSED: u32 = 16;
-    /// `on_close` is in a ring or in the list of those to be told.
-    pub const CLOSE_LENT: u32 = 32;
-    /// The host was told (or does not want to be).
-    pub const CLOSE_TOLD: u32 = 64;
+    /// In the list of ends to be told, or was.
+    pub const CLOSE_LISTED: u32 = 32;
+    /// A pong goes out when the queue is empty.
+    pub const PONG_OWED: u32 = 64;
     /// In the list of hand-offs that could not go yet.
     pub const WAITING: u32 = 128;
     /// A sender was refused for want of room.
@@ -64,6 +67,10 @@ pub mod phase {
     pub const RESET: u32 = 2048;
     /// Not read for a moment: partial messages are at their bound, or its worker had no fd.
     pub const DEFERRED: u32 = 4096;
+    /// In the list of those that wait for room in all queues together.
+    pub const ROOM_LISTED: u32 = 8192;
+    /// In the list of gates that a sender held when something was queued behind it.
+    pub const HOLDER_LISTED: u32 = 16384;
 }
 
 const TOKEN_WAKE: u64 = u64::MAX;
@@ -79,6 +86,10 @@ const LEVEL_READ: Interest = Interest {
 const TICK_MS: u64 = 10;
 /// A longer gap between two turns means that we were stopped or suspended (P11).
 const GAP_MS: u64 = 1000;
+/// Messages of the dial list that are placed in one turn.
+const DIALS_PER_TURN: usize = 64;
+/// Turns with all the events that one poll can bring, after which deadlines are served all the same.
+const FULL_TURNS: u32 = 16;
 /// How long a stop waits for workers to tell the host of the last ends.
 const STOP_GRACE_MS: u64 = 5000;
 
@@ -89,7 +100,11 @@ pub struct Supervisor {
     ready: Vec<Ready>,
     now_ms: u64,
     last_turn_ms: u64,
+    /// Turns in a row whose poll brought all the events it can.
+    full_turns: u32,
     live: Arc<Settings>,
+    /// The socket options that the listeners have.
+    options: SocketOptions,
     wheel: Wheel,
     wheel_violations: u64,
     due: Vec<u32>,
@@ -106,12 +121,22 @@ pub struct Supervisor {
     waiting: VecDeque<(u32, u32, bool)>,
     /// Connections not read for a moment: (slot, generation, until).
     deferred: VecDeque<(u32, u32, u64)>,
+    /// Connections not read because parked input is at its bound: (slot, generation).
+    no_room: VecDeque<(u32, u32)>,
+    /// Messages of the dial list that have not had their turn.
+    dials: VecDeque<u32>,
+    /// Gates that a sender held when something was queued behind it: (slot, generation).
+    held_gates: VecDeque<(u32, u32)>,
+    /// Ended connections whose `on_close` is to be told: (slot, generation); and those that are lent
+    /// to a worker for it.
     closes: VecDeque<(u32, u32)>,
-    closes_lent: u32,
+    lent_closes: Vec<(u32, OwnerWord)>,
     /// Empty queues whose senders wait for room in all queues together.
     room_wanted: VecDeque<(u32, u32)>,
     notices: VecDeque<u32>,
     lent_notices: Vec<notices::LentNotice>,
+    /// Notices that are not told yet, by connection id.
+    untold: HashMap<u32, u32>,
     notice_number: u32,
     tick_ms: u64,
     sweep_ms: u64,
@@ -188,7 +213,9 @@ impl Supervisor {
             ready: Vec::new(),
             now_ms,
             last_turn_ms: now_ms,
+            full_turns: 0,
             live: context.live(),
+            options: socket_options(&context.settings),
             wheel: Wheel::new(now_ms),
             wheel_violations: 0,
             due: Vec::new(),
@@ -201,11 +228,15 @@ impl Supervisor {
             lent_count: 0,
             waiting: VecDeque::new(),
             deferred: VecDeque::new(),
+            no_room: VecDeque::new(),
+            dials: VecDeque::new(),
+            held_gates: VecDeque::new(),
             closes: VecDeque::new(),
-            closes_lent: 0,
+            lent_closes: Vec::new(),
             room_wanted: VecDeque::new(),
             notices: VecDeque::new(),
             lent_notices: Vec::new(),
+            untold: HashMap::new(),
             notice_number: 0,
             tick_ms: now_ms,
             sweep_ms: 0,
@@ -220,6 +251,7 @@ impl Supervisor {
             context: context.clone(),
         };
         supervisor.listen()?;
+        supervisor.follow_options();
         supervisor.keep_spare_fds();
         Ok(supervisor)
     }
@@ -249,32 +281,41 @@ impl Supervisor {
         header_sleep.store_sync(0);
         waited.map_err(|_| Error::System)?;
         self.now_ms = monotonic_ms();
-        self.live = self.context.live();
+        let live = self.context.live();
+        if !Arc::ptr_eq(&live, &self.live) {
+            self.live = live;
+            self.follow_options();
+        }
         // Stopped or suspended: what piled up in the sockets is served before any deadline is
         // believed; a late supervisor must not close the healthy.
         let gap = self.now_ms.saturating_sub(self.last_turn_ms) > GAP_MS;
         self.last_turn_ms = self.now_ms;
 
         self.serve_posts();
-        self.serve_dial_list();
+        self.serve_dial_list(DIALS_PER_TURN);
         let mut ready = core::mem::take(&mut self.ready);
         ready.clear();
         ready.extend(self.poll.events());
         for event in &ready {
             self.on_event(event);
         }
+        let full = ready.len() >= sys::poll::EVENTS_PER_WAIT;
         self.ready = ready;
         self.serve_deaths();
         self.serve_waiting();
         self.tick();
-        if !gap {
+        // A poll that brought all it can may have left behind the very event that would move a
+        // deadline. Not without end: the sockets of a flood never run dry.
+        self.full_turns = if full { self.full_turns + 1 } else { 0 };
+        let sockets_first = gap || (full && self.full_turns < FULL_TURNS);
+        if !sockets_first {
             self.serve_timers();
         }
         self.serve_stop()?;
         self.tell_workers();
         // A host with a loop of its own polls now: what is posted meanwhile must wake it.
         let pending = max_wait_ms == Some(0) && self.sleeps_with_work();
-        Ok(gap || pending)
+        Ok(sockets_first || pending)
     }
 
     /// P2: says that we sleep, then looks once more at everything that could have come before.
@@ -296,6 +337,7 @@ impl Supervisor {
         header.line_sleep.sleeping.store_sync(1);
         !segment.mailbox().is_empty()
             || header.line_dial.head.load_sync() != 0
+            || !self.dials.is_empty()
             || !self.deaths.is_empty()
             || header.deaths_told.load_sync() != self.deaths_heard
             || (header.stopping.load_sync() == 1 && self.stop_by_ms.is_none())
@@ -352,39 +394,61 @@ impl Supervisor {
         self.drain_scan_ms = self.now_ms;
         let told = self.free.len() == context.segment.slots().len()
             && self.notices.is_empty()
-            && header.gauges.notices.load_sync() == 0
+            && self.lent_notices.is_empty()
+            && self.dials.is_empty()
             && header.line_dial.head.load_sync() == 0;
         let nobody = self.seats.iter().all(|seat| seat.holder == 0);
         if told || nobody || self.stop_by_ms.is_some_and(|by| self.now_ms >= by) {
             header.stop(2);
-            // A worker that announced itself before it could see the 2 sleeps already: it is to be
-            // woken too.
-            self.serve_announcements();
-            self.wake_all_workers();
+            context.end.notify();
             return Err(Error::ShuttingDown);
         }
         Ok(())
     }
 
-    /// Orderly end of the role: sockets are closed, a successor may begin.
+    /// Orderly end of the role: connections are closed, a successor may begin.
     pub fn close(self) {
         let context = self.context.clone();
+        let header = context.segment.header();
+        // Nobody begins to use an fd of ours any more; who is in the middle keeps its number open.
+        header.supervisor_pid.store_sync(0);
         for slot in context.segment.slots() {
             if slot.is_open() {
-                let fd = slot.identity.fd.swap(-1, Ordering::SeqCst);
-                if fd >= 0 {
-                    sys::sock::shutdown_both(fd);
-                    sys::sock::close(fd);
+                sys::sock::shutdown_both(slot.identity.fd.load_sync());
+                let used = gate::load(&slot.output.gate).holder() != 0
+                    || slot.owner().state() == OwnerState::Reading;
+                if !used {
+                    close_slot(slot);
                 }
             }
         }
-        let header = context.segment.header();
-        header.supervisor_pid.store_sync(0);
         header.note_gone(header.claim.load_sync());
-        self.wake_all_workers();
+        // A worker beside us has no channel that would tell.
+        for peer in &self.peers {
+            if let Some(wake) = &peer.wake {
+                sys::event::notify_raw(wake.as_raw());
+            }
+        }
         context.end_supervising();
     }
 
     /// In a child that was forked since: the role is the parent's, only our copies go.
     pub fn abandon(self) {}
+}
+
+fn close_slot(slot: &Slot) {
+    let fd = slot.identity.fd.swap(-1, Ordering::SeqCst);
+    sys::sock::close(fd);
+}
+
+/// Closes what `Supervisor::close` left open because a thread of this process was using it. When all
+/// threads have ended, and only in the process whose fds they are.
+pub fn close_rest(context: &Context) {
+    let header = context.segment.header();
+    let ours = header.claim_pid() == sys::process::pid() as u32;
+    if ours && header.supervisor_gone() {
+        for slot in context.segment.slots().iter().filter(|slot| slot.is_open()) {
+            close_slot(slot);
+        }
+    }
 }

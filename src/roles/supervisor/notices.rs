@@ -5,120 +5,225 @@ use super::{Supervisor, phase};
 use crate::pure::addr::Addr;
 use crate::pure::reason::Reason;
 use crate::pure::words::{BlockUse, Holder, Stamp};
-use crate::roles::notice::{Entry, KIND_FAILED, KIND_REPEATED, KIND_WRITABLE};
+use crate::roles::notice::{
+    Entry, KIND_DIALLED, KIND_DONE, KIND_FAILED, KIND_REPEATED, KIND_WRITABLE,
+};
 use crate::roles::sender::UNREPORTED;
+use crate::shm::journal::Step;
 use crate::sync::{Ordering, Word};
-use crate::table::slot::Slot;
+use crate::table::queue;
+use crate::table::slot::{Output, Slot};
 
 /// A notice in some worker's ring (or told just now).
 pub struct LentNotice {
     block: u32,
     stamp: Stamp,
+    conn_id: u32,
+}
+
+/// Notices that one worker has at a time: behind more of them new data would wait.
+const PER_WORKER: u32 = 32;
+
+/// Why a message failed.
+#[derive(Clone, Copy)]
+pub(super) struct Failed<'a> {
+    pub reason: Reason,
+    pub errno: i32,
+    /// Where it was to go, if not where it says.
+    pub remote: Option<&'a Addr>,
 }
 
 impl Supervisor {
-    /// A message that will not be written whole. Called once for each, after it left every list.
-    pub(super) fn fail_message(
-        &mut self,
-        first: u32,
-        reason: Reason,
-        errno: i32,
-        remote: Option<&Addr>,
-    ) {
+    /// One step of a message: bytes written, bytes that left the queues, what it is from now on.
+    pub(super) fn step_message(&self, first: u32, written: u32, removed: u64, kind: u32) {
+        let segment = &self.context.segment;
+        let dialled = segment
+            .blocks()
+            .head(first)
+            .is_some_and(|head| head.kind.get() & KIND_DIALLED != 0);
+        let step = Step {
+            written,
+            removed,
+            dial_taken: dialled,
+            kind,
+        };
+        let journal = &segment.header().journal;
+        journal.step(segment.blocks(), segment.participants(), first, step);
+    }
+
+    /// A message that will not be written whole. `queue`: it is the first one there. Once for each.
+    pub(super) fn fail_message(&mut self, first: u32, failed: Failed<'_>, queue: Option<&Output>) {
         let context = self.context.clone();
         let blocks = context.segment.blocks();
         let Some(head) = blocks.head(first) else {
             context.segment.violation(self.me);
             return;
         };
-        let left = head.length.get().saturating_sub(head.written.get());
-        self.removed(head.origin.get() as Holder, u64::from(left));
-        if head.flags.get() & UNREPORTED != 0 || !context.wants.send_failed {
-            blocks.free_chain(first);
-            return;
-        }
-        head.reason.set(reason as u32);
-        head.errno.set(errno as u32);
-        head.kind.set(KIND_FAILED);
-        if let Some(remote) = remote {
-            for (cell, word) in head.remote.iter().zip(remote.to_words()) {
-                cell.set(word);
+        // A predecessor may have died behind this step.
+        if head.kind.get() & (KIND_DONE | KIND_FAILED) == 0 {
+            let unreported = head.flags.get() & UNREPORTED != 0 || !context.wants.send_failed;
+            head.reason.set(failed.reason as u32);
+            head.errno.set(failed.errno as u32);
+            if let Some(remote) = failed.remote {
+                for (cell, word) in head.remote.iter().zip(remote.to_words()) {
+                    cell.set(word);
+                }
             }
+            let left = head.length.get().saturating_sub(head.written.get());
+            let kind = if unreported { KIND_DONE } else { KIND_FAILED };
+            self.step_message(first, 0, u64::from(left), kind);
         }
-        self.add_notice(first);
+        if let Some(queue) = queue {
+            let _ = queue::pop(blocks, queue);
+        }
+        if head.kind.get() & KIND_DONE != 0 {
+            blocks.free_chain(first, self.me);
+        } else {
+            self.add_notice(first);
+        }
     }
 
     fn add_notice(&mut self, first: u32) {
-        // Continuation blocks carry slot 1: a successor finds the first ones by slot 0.
-        self.context
-            .segment
-            .blocks()
-            .stamp_chain(first, Stamp::new(BlockUse::Notice, 0, 1, 0));
-        if let Some(head) = self.context.segment.blocks().head(first) {
-            head.stamp
-                .store_sync(Stamp::new(BlockUse::Notice, 0, 0, 0).0);
+        let blocks = self.context.segment.blocks();
+        // Continuation blocks carry slot 1, so that the first ones are known by slot 0.
+        for index in blocks.chain(first).skip(1) {
+            if let Some(head) = blocks.head(index) {
+                let stamp = Stamp::new(BlockUse::Notice, 0, 1, 0);
+                head.stamp.store_sync(stamp.0);
+            }
         }
-        self.context
-            .segment
-            .header()
-            .gauges
-            .notices
-            .fetch_add(1, Ordering::SeqCst);
+        if let Some(head) = blocks.head(first) {
+            let stamp = Stamp::new(BlockUse::Notice, 0, 0, 0);
+            head.stamp.store_sync(stamp.0);
+            self.expect_notice(head.conn_id.get());
+        }
         self.notices.push_back(first);
+    }
+
+    /// One more notice of this connection is to be told before its `on_close`.
+    fn expect_notice(&mut self, conn_id: u32) {
+        if conn_id != 0 {
+            *self.untold.entry(conn_id).or_insert(0) += 1;
+        }
     }
 
     /// A connection's queue is empty again after a sender was refused.
     pub(super) fn tell_writable(&mut self, index: u32, slot: &Slot) {
         let context = self.context.clone();
-        if context.segment.participants().queued_bytes() >= self.live.wq_max_bytes {
-            // All queues together are still full: looked at again from the tick.
-            self.room_wanted
-                .push_back((index, slot.owner().generation()));
+        let queued = context.segment.participants().queued_bytes();
+        // Not at the limit itself: the next message would be refused again.
+        if queued > self.live.wq_max_bytes / 4 * 3 {
+            self.wait_for_room(index, slot);
             return;
         }
-        self.clear_phase(slot, phase::ROOM_WANTED);
         if !context.wants.writable {
+            self.clear_phase(slot, phase::ROOM_WANTED);
             return;
         }
         let blocks = context.segment.blocks();
-        if let Some(block) = blocks.alloc(self.me)
-            && let Some(head) = blocks.head(block)
-        {
+        let Some(block) = blocks.alloc(self.me) else {
+            self.wait_for_room(index, slot);
+            return;
+        };
+        self.clear_phase(slot, phase::ROOM_WANTED);
+        if let Some(head) = blocks.head(block) {
             head.kind.set(KIND_WRITABLE);
             head.conn_id
                 .set(context.segment.id_of(index, slot.owner().generation()));
             self.add_notice(block);
-        } else {
-            self.set_phase(slot, phase::ROOM_WANTED);
         }
+    }
+
+    /// All queues together are still full: looked at again from the tick.
+    fn wait_for_room(&mut self, index: u32, slot: &Slot) {
+        if slot.supervised.phase.get() & phase::ROOM_LISTED == 0 {
+            self.set_phase(slot, phase::ROOM_LISTED);
+            self.room_wanted
+                .push_back((index, slot.owner().generation()));
+        }
+    }
+
+    /// From the tick: those that wait for room in all queues together.
+    pub(super) fn serve_room_wanted(&mut self) {
+        for (index, generation) in core::mem::take(&mut self.room_wanted) {
+            let context = self.context.clone();
+            let Some(slot) = context.segment.slot(index) else {
+                continue;
+            };
+            if !slot.is_open() || slot.owner().generation() != generation {
+                continue;
+            }
+            self.clear_phase(slot, phase::ROOM_LISTED);
+            if slot.supervised.phase.get() & phase::ROOM_WANTED != 0
+                && slot.output.queue_head.get() == 0
+            {
+                self.tell_writable(index, slot);
+            }
+        }
+    }
+
+    /// Notices that were told are forgotten.
+    pub(super) fn forget_told(&mut self) {
+        let context = self.context.clone();
+        let blocks = context.segment.blocks();
+        for seat in &mut self.seats {
+            seat.notices = 0;
+        }
+        let (seats, untold) = (&mut self.seats, &mut self.untold);
+        self.lent_notices.retain(|lent| {
+            let now = blocks
+                .head(lent.block)
+                .map_or(Stamp::FREE, |head| Stamp(head.stamp.load_sync()));
+            let waits = now.number() == lent.stamp.number()
+                && matches!(now.usage(), BlockUse::NoticeLent | BlockUse::NoticeRun);
+            if waits {
+                let holder = lent.stamp.participant();
+                if let Some(seat) = seats.iter_mut().find(|seat| seat.holder == holder) {
+                    seat.notices += 1;
+                }
+            } else if let Some(count) = untold.get_mut(&lent.conn_id) {
+                *count -= 1;
+                if *count == 0 {
+                    untold.remove(&lent.conn_id);
+                }
+            }
+            waits
+        });
     }
 
     /// Gives waiting notices to workers.
     pub(super) fn serve_notices(&mut self) {
+        if self.notices.is_empty() {
+            return;
+        }
+        self.forget_told();
         let context = self.context.clone();
         let blocks = context.segment.blocks();
-        self.lent_notices.retain(|lent| {
-            let stamp = blocks
-                .head(lent.block)
-                .map_or(Stamp::FREE, |head| Stamp(head.stamp.load_sync()));
-            stamp.number() == lent.stamp.number()
-                && matches!(stamp.usage(), BlockUse::NoticeLent | BlockUse::NoticeRun)
-        });
         while let Some(&block) = self.notices.front() {
-            self.notice_number = self.notice_number.wrapping_add(1);
-            let number = self.notice_number;
-            let mut stamp = Stamp::FREE;
-            let pushed = self.push_to_any(|holder| {
-                stamp = Stamp::new(BlockUse::NoticeLent, holder, 0, number);
-                if let Some(head) = blocks.head(block) {
-                    head.stamp.store_sync(stamp.0);
+            let seat = self.pick_seat(|this, seat| {
+                let may = this.seats.get(seat).is_some_and(|s| s.notices < PER_WORKER);
+                if !may {
+                    this.want_room(seat);
                 }
-                (Entry::Notice { block }, stamp.0)
+                may
             });
-            if pushed.is_none() {
-                break;
-            }
-            self.lent_notices.push(LentNotice { block, stamp });
+            let Some((seat, head)) = seat.zip(blocks.head(block)) else {
+                return;
+            };
+            let Some(place) = self.seats.get_mut(seat) else {
+                return;
+            };
+            place.notices += 1;
+            self.notice_number = self.notice_number.wrapping_add(1);
+            let stamp = Stamp::new(BlockUse::NoticeLent, place.holder, 0, self.notice_number);
+            head.stamp.store_sync(stamp.0);
+            self.push(seat, Entry::Notice { block }, stamp.0);
+            let conn_id = head.conn_id.get();
+            self.lent_notices.push(LentNotice {
+                block,
+                stamp,
+                conn_id,
+            });
             self.notices.pop_front();
         }
     }
@@ -143,49 +248,62 @@ impl Supervisor {
         }
     }
 
-    /// Notices that a dead worker had: those it was telling are told once more, marked.
+    /// Notices that a dead worker had: those it was telling are told once more, marked. One whose
+    /// stamp it had changed already was told; its blocks are the dead one's private ones.
     pub(super) fn recover_notices(&mut self, holder: Holder) {
         self.take_notices(holder);
         let context = self.context.clone();
         let blocks = context.segment.blocks();
-        let mut left = 0;
-        for index in 1..blocks.blocks.len() as u32 {
-            let Some(head) = blocks.head(index) else {
-                break;
+        let mut again = Vec::new();
+        self.lent_notices.retain(|lent| {
+            let Some(head) = blocks.head(lent.block) else {
+                return false;
             };
-            let stamp = Stamp(head.stamp.load_sync());
-            let first = matches!(
-                stamp.usage(),
-                BlockUse::Notice | BlockUse::NoticeLent | BlockUse::NoticeRun
-            );
-            left += u64::from(first && stamp.slot() == 0);
-            if stamp.usage() == BlockUse::NoticeRun && stamp.participant() == holder {
+            let now = Stamp(head.stamp.load_sync());
+            let telling = now.usage() == BlockUse::NoticeRun
+                && now.participant() == holder
+                && now.number() == lent.stamp.number();
+            if telling {
                 head.kind.set(head.kind.get() | KIND_REPEATED);
-                head.stamp
-                    .store_sync(Stamp::new(BlockUse::Notice, 0, 0, 0).0);
-                self.notices.push_back(index);
+                again.push((lent.block, lent.conn_id));
+            }
+            !telling
+        });
+        for (block, conn_id) in again {
+            // It may have begun to take the chain as its own.
+            self.add_notice(block);
+            // Counted when it was lent first.
+            if let Some(count) = self.untold.get_mut(&conn_id) {
+                *count -= 1;
             }
         }
-        // It may have died between freeing a notice and counting it off.
-        context.segment.header().gauges.notices.store_sync(left);
     }
 
     /// A new supervisor finds the notices its predecessor left.
     pub(super) fn inherit_notices(&mut self) {
         let context = self.context.clone();
         let blocks = context.segment.blocks();
-        for index in 1..blocks.blocks.len() as u32 {
+        for index in blocks.touched() {
             let Some(head) = blocks.head(index) else {
-                break;
+                continue;
             };
             let stamp = Stamp(head.stamp.load_sync());
+            let conn_id = head.conn_id.get();
             match stamp.usage() {
-                BlockUse::Notice if stamp.slot() == 0 => self.notices.push_back(index),
-                // In a ring of a worker that perhaps still tells it.
-                BlockUse::NoticeLent => self.lent_notices.push(LentNotice {
-                    block: index,
-                    stamp,
-                }),
+                BlockUse::Notice if stamp.slot() == 0 => {
+                    self.expect_notice(conn_id);
+                    self.notices.push_back(index);
+                }
+                // In the ring of a worker that may still come to it, or being told.
+                BlockUse::NoticeLent | BlockUse::NoticeRun => {
+                    self.expect_notice(conn_id);
+                    self.notice_number = self.notice_number.max(stamp.number());
+                    self.lent_notices.push(LentNotice {
+                        block: index,
+                        stamp,
+                        conn_id,
+                    });
+                }
                 _ => {}
             }
         }

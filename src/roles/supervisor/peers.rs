@@ -29,17 +29,28 @@ pub struct Peer {
     pub channel: Option<Fd>,
     pub pidfd: Option<Fd>,
     pub sweep_due: bool,
+    /// Some fd was passed to it.
+    pub passed_any: bool,
     /// Connections it queued to lately: (slot, generation, when).
     lately: Vec<(u32, u32, u64)>,
 }
 
-/// The bit of a participant in a slot's `duplicates`; participants above 64 have none and are
-/// passed an fd each time.
-pub fn bit(holder: Holder) -> u64 {
+/// Bits of a slot's `duplicates`: one for each of the participants 1 to 63, and one for all above, who
+/// are passed an fd each time.
+const OWN_BITS: u32 = 63;
+const ANY_ABOVE: u64 = 1 << OWN_BITS;
+
+fn bit(holder: Holder) -> u64 {
     match u32::from(holder).checked_sub(1) {
-        Some(n) if n < 64 => 1 << n,
-        _ => 0,
+        Some(n) if n < OWN_BITS => 1 << n,
+        _ => ANY_ABOVE,
     }
+}
+
+/// The participant is known to keep a duplicate of the slot's fd.
+fn keeps(slot: &Slot, holder: Holder) -> bool {
+    let own = bit(holder);
+    own != ANY_ABOVE && slot.supervised.duplicates.get() & own != 0
 }
 
 impl Supervisor {
@@ -86,7 +97,6 @@ impl Supervisor {
             // An earlier tenant of the number that left, and was not yet seen to.
             self.reclaim(said.holder);
             self.forget_peer(said.holder);
-            self.forget_duplicates_of(said.holder);
             if let Some(pidfd) = pidfd.as_ref() {
                 let token = TOKEN_PIDFD | u64::from(said.epoch) << 16 | u64::from(said.holder);
                 let _ = self.poll.add(pidfd.as_raw(), token, LEVEL_READ);
@@ -99,6 +109,7 @@ impl Supervisor {
                 channel: channel.take(),
                 pidfd: pidfd.take(),
                 sweep_due: false,
+                passed_any: false,
                 lately: Vec::new(),
             };
             if let Some(place) = self.peers.get_mut(usize::from(said.holder)) {
@@ -125,8 +136,34 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn forget_duplicates_of(&self, holder: Holder) {
+    /// Learns of the death of a participant that has not announced itself to us. False: it is dead.
+    pub(super) fn watch_process(&mut self, holder: Holder, epoch: u32, pid: u32) -> bool {
+        let Ok(pidfd) = sys::process::pidfd_open(pid as i32) else {
+            // An old kernel: the number says whether there is such a process.
+            return sys::process::process_alive(pid as i32);
+        };
+        let token = TOKEN_PIDFD | u64::from(epoch) << 16 | u64::from(holder);
+        let _ = self.poll.add(pidfd.as_raw(), token, LEVEL_READ);
+        if let Some(peer) = self.peers.get_mut(usize::from(holder)) {
+            *peer = Peer {
+                epoch,
+                pidfd: Some(pidfd),
+                ..Peer::default()
+            };
+        }
+        true
+    }
+
+    /// Nothing is known any more of what the participant keeps.
+    fn forget_duplicates_of(&mut self, holder: Holder) {
         let bit = bit(holder);
+        let passed = match self.peers.get_mut(usize::from(holder)) {
+            Some(peer) => core::mem::take(&mut peer.passed_any),
+            None => false,
+        };
+        if !passed || bit == ANY_ABOVE {
+            return;
+        }
         for slot in self.context.segment.slots() {
             let kept = slot.supervised.duplicates.get();
             if kept & bit != 0 {
@@ -144,7 +181,7 @@ impl Supervisor {
         let Some(peer) = self.peers.get(usize::from(holder)) else {
             return false;
         };
-        if peer.beside || slot.supervised.duplicates.get() & bit(holder) != 0 {
+        if peer.beside || keeps(slot, holder) {
             return true;
         }
         let passed = self.pass(holder, index, slot);
@@ -154,8 +191,8 @@ impl Supervisor {
         passed
     }
 
-    fn pass(&self, holder: Holder, index: u32, slot: &Slot) -> bool {
-        let Some(peer) = self.peers.get(usize::from(holder)) else {
+    fn pass(&mut self, holder: Holder, index: u32, slot: &Slot) -> bool {
+        let Some(peer) = self.peers.get_mut(usize::from(holder)) else {
             return false;
         };
         let Some(channel) = peer.channel.as_ref() else {
@@ -170,6 +207,7 @@ impl Supervisor {
         if fd < 0 || fdpass::pass(channel.as_raw(), &passing.to_bytes(), &[fd]) != Passed::Sent {
             return false;
         }
+        peer.passed_any = true;
         slot.supervised
             .duplicates
             .set(slot.supervised.duplicates.get() | bit(holder));
@@ -188,9 +226,10 @@ impl Supervisor {
     pub(super) fn forget_duplicate(&mut self, index: u32, slot: &Slot) {
         let seat = super::lent::seat_of(&self.context.segment, index);
         if let Some(holder) = seat.and_then(|seat| self.seats.get(seat)).map(|s| s.holder) {
-            slot.supervised
-                .duplicates
-                .set(slot.supervised.duplicates.get() & !bit(holder));
+            let kept = slot.supervised.duplicates.get();
+            if bit(holder) != ANY_ABOVE {
+                slot.supervised.duplicates.set(kept & !bit(holder));
+            }
         }
     }
 
@@ -214,7 +253,7 @@ impl Supervisor {
         let Some(peer) = self.peers.get_mut(usize::from(holder)) else {
             return;
         };
-        let has = slot.supervised.duplicates.get() & bit(holder) != 0;
+        let has = keeps(slot, holder);
         if peer.beside || peer.channel.is_none() || has || unpicked >= limit {
             return;
         }
@@ -236,11 +275,10 @@ impl Supervisor {
 
     /// Processes in `mask` keep duplicates of a connection that ended.
     pub(super) fn want_sweep(&mut self, mask: u64) {
-        for n in 0..64 {
-            if mask & (1 << n) != 0
-                && let Some(peer) = self.peers.get_mut(n + 1)
-            {
-                peer.sweep_due = peer.worker != 0 && !peer.beside;
+        for (holder, peer) in self.peers.iter_mut().enumerate() {
+            let keeps = Holder::try_from(holder).is_ok_and(|holder| mask & bit(holder) != 0);
+            if keeps && peer.worker != 0 && !peer.beside && peer.passed_any {
+                peer.sweep_due = true;
             }
         }
     }
@@ -257,8 +295,10 @@ impl Supervisor {
             };
             if core::mem::take(&mut peer.sweep_due)
                 && let Some(seat) = peer.worker.checked_sub(1)
+                && !self.push(seat as usize, Entry::Sweep, 0)
+                && let Some(peer) = self.peers.get_mut(holder)
             {
-                self.push(seat as usize, Entry::Sweep, 0);
+                peer.sweep_due = true; // its ring is full
             }
         }
     }
@@ -323,6 +363,7 @@ impl Supervisor {
     }
 
     pub(super) fn forget_peer(&mut self, holder: Holder) {
+        self.forget_duplicates_of(holder);
         if let Some(peer) = self.peers.get_mut(usize::from(holder)) {
             if let Some(pidfd) = peer.pidfd.take() {
                 let _ = self.poll.remove(pidfd.as_raw());

@@ -52,8 +52,10 @@ pub struct Opening<'a> {
     pub connecting: bool,
 }
 
-/// How long a connection is not read that could not be read now.
+/// How long a connection is not read whose worker had no fd for it.
 const DEFER_MS: u64 = 5;
+/// Connections without room for their input that are read again in one tick.
+const NO_ROOM_PER_TICK: usize = 64;
 
 pub fn token(index: u32, generation: u32) -> u64 {
     u64::from(generation) << 32 | u64::from(index)
@@ -156,7 +158,7 @@ impl Supervisor {
         self.wheel.remove(&SlotLinks(segment), index);
         self.unlend(index);
         index::remove(segment, index);
-        partial::drop_all(segment, self.me, slot);
+        partial::drop_all(segment, self.me, index, slot);
         if slot.supervised.duplicates.get() != 0 {
             self.want_sweep(slot.supervised.duplicates.get());
         }
@@ -194,7 +196,10 @@ impl Supervisor {
             && !connecting;
         let watched = now & phase::WATCHED != 0 && owner.state() == OwnerState::Held;
         let read = idle || watched || now & phase::LINGERING != 0;
-        let write = connecting || slot.output.queue_head.get() != 0;
+        // Writable while a sender holds the gate (it may be stopped) is nothing we can act on.
+        let holder = GateWord(slot.output.gate.load_sync()).holder();
+        let ours = holder == 0 || holder == self.me;
+        let write = connecting || (ours && slot.output.queue_head.get() != 0);
         // Half-closed and nothing queued: armed with nothing, the kernel still reports a reset.
         let watch = now & phase::HALF_CLOSED != 0 && owner.state() == OwnerState::Idle;
         if read || write || watch {
@@ -283,9 +288,6 @@ impl Supervisor {
 
     /// Does what `bits` ask for, and ends the connection if somebody wants it to end.
     pub(super) fn serve(&mut self, index: u32, slot: &Slot, bits: u32) {
-        if bits & post::CLOSED != 0 {
-            self.set_phase(slot, phase::CLOSE_TOLD);
-        }
         if bits & post::NO_FD != 0 {
             self.forget_duplicate(index, slot);
         }
@@ -318,7 +320,10 @@ impl Supervisor {
             self.advance_end(index, slot);
             return;
         }
-        if bits & post::WRITE != 0 {
+        if bits & post::PONG != 0 {
+            self.set_phase(slot, phase::PONG_OWED);
+        }
+        if bits & (post::WRITE | post::PONG) != 0 {
             self.flush(index, slot);
         }
         if bits & (post::PEER_FIN | post::ANSWERED) != 0 {
@@ -336,7 +341,8 @@ impl Supervisor {
             // Not at once: a worker at its fd limit would send it back again and again.
             self.defer(index, slot);
         } else if bits & post::NO_ROOM != 0 {
-            self.defer(index, slot);
+            self.set_phase(slot, phase::DEFERRED);
+            self.no_room.push_back((index, slot.owner().generation()));
         } else if bits & post::RETURN != 0 {
             self.arm(index, slot);
         }
@@ -348,6 +354,28 @@ impl Supervisor {
         let until_ms = self.now_ms + DEFER_MS;
         self.deferred
             .push_back((index, slot.owner().generation(), until_ms));
+    }
+
+    /// From the tick: connections that were not read because parked input was at its bound. A few at a
+    /// time also while it still is: whole messages are delivered all the same.
+    pub(super) fn serve_no_room(&mut self) {
+        let context = self.context.clone();
+        let segment = &context.segment;
+        if segment.participants().partial_bytes() < self.live.partial_max_bytes {
+            segment.header().gauges.partial_full.store_sync(0);
+        }
+        for _ in 0..self.no_room.len().min(NO_ROOM_PER_TICK) {
+            let Some((index, generation)) = self.no_room.pop_front() else {
+                break;
+            };
+            if let Some(slot) = segment.slot(index)
+                && slot.owner().generation() == generation
+            {
+                self.clear_phase(slot, phase::DEFERRED);
+                self.arm(index, slot);
+                self.schedule(index, slot);
+            }
+        }
     }
 
     /// Phases are read by workers and senders: sequentially consistent, so that whoever changes

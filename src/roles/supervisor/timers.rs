@@ -19,16 +19,22 @@ impl Supervisor {
         let now = slot.supervised.phase.get();
         let state = slot.owner().state();
         let supervised = &slot.supervised;
-        let half_closed = now & phase::HALF_CLOSED != 0 && now & phase::ENDING == 0;
+        let ending = now & phase::ENDING != 0;
+        // An end that does not wait for output waits for a reader or a gate holder, without a deadline.
+        let outputs = !ending || now & phase::GRACEFUL != 0;
+        let half_closed = now & phase::HALF_CLOSED != 0 && !ending;
         let lingering = now & phase::LINGERING != 0;
-        let unread = now & phase::WAITING != 0 || state == OwnerState::Lent;
+        let unread = now & (phase::WAITING | phase::DEFERRED) != 0 || state == OwnerState::Lent;
         Times {
-            connecting: gate.has(GateWord::CONNECTING) && now & phase::FD_CLOSED == 0,
+            connecting: gate.has(GateWord::CONNECTING) && now & phase::FD_CLOSED == 0 && outputs,
             idle: state == OwnerState::Idle && now & (phase::WAITING | phase::ENDING) == 0,
             // Progress counts from when we saw the queue begin; an inbox behind a holder that is
             // stopped counts too.
             queued: now & phase::QUEUED != 0
-                && (slot.output.queue_head.get() != 0 || gate.inbox() != 0),
+                && outputs
+                && (slot.output.queue_head.get() != 0
+                    || gate.inbox() != 0
+                    || (ending && gate.holder() != 0)),
             progress_ms: supervised.progress_ms.get(),
             activity_ms: supervised
                 .activity_ms
@@ -36,17 +42,14 @@ impl Supervisor {
                 .max(slot.output.last_send_ms.get()),
             created_ms: supervised.created_ms.get(),
             // Bytes that wait for a worker may be the rest of the message.
-            message_started_ms: if unread
-                || now & phase::ENDING != 0
-                || state == OwnerState::Reading
-            {
+            message_started_ms: if unread || ending || state == OwnerState::Reading {
                 0
             } else {
                 slot.input.message_started_ms.get()
             },
             waits_for_first_message: !slot.is_outbound()
                 && !unread
-                && now & phase::ENDING == 0
+                && !ending
                 && slot.input.messages_in.get() == 0,
             half_closed_ms: if half_closed {
                 supervised.activity_ms.get().max(1)

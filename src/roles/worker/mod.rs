@@ -32,6 +32,7 @@ use turn::{After, READ_BYTES};
 
 const WAKE: u64 = u64::MAX;
 const CHANNEL: u64 = u64::MAX - 1;
+const END: u64 = u64::MAX - 2;
 const READ: Interest = Interest {
     read: true,
     write: false,
@@ -125,6 +126,9 @@ impl Worker {
         self.poll
             .add(self.member.wake_fd().as_raw(), WAKE, READ)
             .map_err(|_| Error::System)?;
+        self.poll
+            .add(self.context.end.as_raw(), END, READ)
+            .map_err(|_| Error::System)?;
         // The first step finds what came before it, however the host polls: see `sleeping`.
         self.member.wake_fd().notify();
         self.member.announce(&self.context, monotonic_ms());
@@ -214,6 +218,8 @@ impl Worker {
             match event.token {
                 WAKE => self.member.wake_fd().drain(),
                 CHANNEL => gone = true,
+                // `stopping` and the claim say what it means.
+                END => {}
                 _ => self.on_ready(event),
             }
         }

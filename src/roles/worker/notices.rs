@@ -66,9 +66,7 @@ impl Worker {
             let info = info::of(&context, index, slot, lent.generation(), monotonic_ms());
             self.calling(|| context.host.on_close(&info));
         }
-        slot.note(post::CLOSED);
-        let _ = slot.swap_owner(running, running.to_supervisor(OwnerState::Retiring));
-        // Not CLOSED once more: the slot may be another connection's by now.
+        let _ = slot.swap_owner(running, running.to_supervisor(OwnerState::Told));
         context.post(index, slot, post::RETURN);
     }
 
@@ -118,9 +116,13 @@ impl Worker {
             let info = info::of(&context, index, slot, generation, monotonic_ms());
             self.calling(|| context.host.on_writable(&info));
         }
-        blocks.free_chain(block);
-        let notices = &context.segment.header().gauges.notices;
-        notices.fetch_sub(1, Ordering::SeqCst);
+        blocks.free_chain(block, self.member.holder);
+        // The supervisor may wait for room or for the last one.
+        if let Some(record) = self.record()
+            && record.supervised.room_wanted.swap(0, Ordering::SeqCst) != 0
+        {
+            context.wake_supervisor();
+        }
     }
 }
 

@@ -25,6 +25,17 @@ pub const READ_BYTES: usize = 65_536;
 /// poll tells of it again).
 const READS_PER_TURN: usize = 2;
 
+/// Pongs for one read: a peer that floods us with pings gets no answer to most.
+const PONGS_PER_READ: u32 = 16;
+
+/// What came of one read.
+struct Framed {
+    /// Bytes that count as read.
+    used: usize,
+    /// The connection goes back with these reasons.
+    end: Option<u32>,
+}
+
 /// Where the connection goes after the turn.
 pub enum After {
     /// Nothing more to read now (or the turn's budget is used up). `data`: something was read.
@@ -70,16 +81,24 @@ impl Worker {
         };
         let mut data = false;
         for _ in 0..READS_PER_TURN {
-            let live = self.context.live();
-            // Who already has an unfinished message goes on: that is how room is made.
-            let fresh = slot.input.partial_head.get() == 0;
-            if fresh
-                && self.context.segment.participants().partial_bytes() >= live.partial_max_bytes
-            {
-                return After::GiveBack(post::NO_ROOM);
-            }
+            // All parked input together is at its bound: what would have to be parked is not read. Who
+            // already has an unfinished message goes on, that is how room is made.
+            let no_room = slot.input.partial_head.get() == 0
+                && self
+                    .context
+                    .segment
+                    .header()
+                    .gauges
+                    .partial_full
+                    .load_sync()
+                    != 0;
             let room = self.buffer.get_mut(..READ_BYTES).unwrap_or_default();
-            let n = match sock::recv(fd, room) {
+            let read = if no_room {
+                sock::peek(fd, room)
+            } else {
+                sock::recv(fd, room)
+            };
+            let n = match read {
                 Ok(0) => return self.at_end_of_stream(&conn),
                 Ok(n) => n,
                 Err(errno) if errno.is_again() => break,
@@ -95,10 +114,18 @@ impl Worker {
                 }
             };
             data = true;
-            slot.input.bytes_in.bump(n as u64);
-            self.member.count(&self.context, Counter::BytesIn, n as u64);
-            if let Some(reasons) = self.frame(&conn, n) {
+            let framed = self.frame(&conn, n, !no_room);
+            if no_room {
+                sock::discard(fd, framed.used);
+            }
+            slot.input.bytes_in.bump(framed.used as u64);
+            self.member
+                .count(&self.context, Counter::BytesIn, framed.used as u64);
+            if let Some(reasons) = framed.end {
                 return After::GiveBack(reasons);
+            }
+            if framed.used < n {
+                return After::GiveBack(post::NO_ROOM);
             }
             // A short read means empty, unless the end of the stream is behind it.
             if n < READ_BYTES && !read_closed {
@@ -118,8 +145,9 @@ impl Worker {
         After::GiveBack(post::PEER_FIN)
     }
 
-    /// Frames the first `n` bytes of the buffer. Some: the connection goes back with these reasons.
-    fn frame(&mut self, conn: &Conn<'_>, n: usize) -> Option<u32> {
+    /// Frames the first `n` bytes of the buffer. `park`: what is left of an unfinished message is kept;
+    /// else it counts as not read.
+    fn frame(&mut self, conn: &Conn<'_>, n: usize, park: bool) -> Framed {
         let live = self.context.live();
         let limits = Limits {
             max_message_bytes: live.max_message_size_bytes as u32,
@@ -128,12 +156,18 @@ impl Worker {
         let now_ms = monotonic_ms();
         let mut framer = Framer::from_words(conn.slot.framer_words());
         let mut at = 0;
+        let mut pongs = 0;
         let mut waiting: Option<Complete> = None;
         let mut parked = None;
         let mut end = None;
         while at < n && end.is_none() {
             let input = self.buffer.get(at..n).unwrap_or_default();
+            let before = framer;
             match framer.feed(input, now_ms as u32, &limits) {
+                Step::More { .. } if !park && framer.in_message() => {
+                    framer = before;
+                    break;
+                }
                 Step::More { start } => {
                     if at + start < n || framer.in_message() {
                         parked = Some(at + start..n);
@@ -171,8 +205,9 @@ impl Worker {
                         break;
                     }
                     self.member.count(&self.context, Counter::Pings, 1);
-                    if live.crlf_ping {
-                        self.send_own(conn, b"\r\n");
+                    pongs += 1;
+                    if live.crlf_ping && pongs <= PONGS_PER_READ {
+                        self.pong(conn);
                     }
                 }
                 Step::Bad {
@@ -195,17 +230,14 @@ impl Worker {
             end = end.or(Some(0));
         }
         self.uncork(conn);
-        if end.is_some() {
-            return end;
-        }
-        conn.slot.set_framer_words(framer.to_words());
-        match parked {
-            Some(range) => self.park(conn, range, now_ms),
-            None => {
-                conn.slot.input.message_started_ms.set(0);
-                None
+        if end.is_none() {
+            conn.slot.set_framer_words(framer.to_words());
+            match parked {
+                Some(range) => end = self.park(conn, range, now_ms),
+                None => conn.slot.input.message_started_ms.set(0),
             }
         }
+        Framed { used: at, end }
     }
 
     /// The bytes of an unfinished message stay in blocks while nobody reads.
@@ -223,6 +255,12 @@ impl Worker {
             conn.generation,
             bytes,
         ) {
+            let segment = &self.context.segment;
+            let bound = self.context.live().partial_max_bytes;
+            let full = &segment.header().gauges.partial_full;
+            if full.load_sync() == 0 && segment.participants().partial_bytes() >= bound {
+                full.store_sync(1);
+            }
             return None;
         }
         conn.slot
@@ -240,6 +278,7 @@ impl Worker {
         partial::take(
             &self.context.segment,
             self.member.holder,
+            conn.index,
             conn.slot,
             &mut self.assembly,
         );
@@ -366,6 +405,16 @@ impl Worker {
             }
         }
         post::END
+    }
+
+    /// Answers a ping: directly, or (output waits, the kernel takes nothing, no fd) by the supervisor, once
+    /// for all pings that came until then. Never by a queued message for each: two bytes would take
+    /// a block.
+    fn pong(&self, conn: &Conn<'_>) {
+        let target = (conn.index, conn.slot, conn.generation);
+        if !sender::send_directly(&self.context, &self.member, target, b"\r\n") {
+            self.context.post(conn.index, conn.slot, post::PONG);
+        }
     }
 
     /// Sends something of the library's own on this connection.

@@ -77,7 +77,10 @@ fn a_refused_option_is_reported_and_the_others_are_set() {
 fn a_port_is_shared_only_with_reuse_port() {
     let plain = SocketOptions::default();
     let (_first, addr) = listener(&plain);
-    assert_eq!(sock::listen(&addr, 1, &plain), Err(Errno::EADDRINUSE));
+    assert_eq!(
+        sock::listen(&addr, 1, &plain).err(),
+        Some(Errno::EADDRINUSE)
+    );
     let reuse = SocketOptions {
         reuse_port: true,
         ..plain
@@ -91,7 +94,7 @@ fn the_two_families_can_listen_on_the_same_port() {
     let opts = SocketOptions::default();
     let v6 = match sock::listen(&Addr::v6([0; 16], 0, 0), 4, &opts) {
         Err(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL) => return, // A machine without IPv6.
-        made => made.unwrap(),
+        made => made.unwrap().0,
     };
     let port = sock::local_addr(v6.as_raw()).unwrap().port;
     sock::listen(&Addr::v4([0; 4], port), 4, &opts).unwrap();
@@ -163,7 +166,8 @@ fn a_refused_dial_reports_why_once() {
     assert_eq!(result, 0);
     let to = sock::local_addr(bound.as_raw()).unwrap();
     match sock::dial(&to, None, &SocketOptions::default()) {
-        Dial::Failed(errno) => assert_eq!(errno, Errno::ECONNREFUSED),
+        Dial::Refused(errno) => assert_eq!(errno, Errno::ECONNREFUSED),
+        Dial::Failed(errno) => panic!("{errno} is our own failure"),
         Dial::Connected(_) => panic!("connected to a port that nobody listens on"),
         Dial::InProgress(fd) => {
             assert!(await_ready(fd.as_raw(), WRITE).hangup_or_error);
@@ -171,6 +175,54 @@ fn a_refused_dial_reports_why_once() {
             assert_eq!(sock::socket_error(fd.as_raw()), Errno(0));
         }
     }
+}
+
+#[test]
+fn a_failure_on_our_own_side_says_nothing_about_the_destination() {
+    let opts = SocketOptions::default();
+    let (_listener, to) = listener(&opts);
+    let of_other_family = Addr::v6([0; 16], 0, 0);
+    let not_ours = Addr::v4([192, 0, 2, 1], 0);
+    for (from, expected) in [
+        (of_other_family, Errno::EAFNOSUPPORT),
+        (not_ours, Errno::EADDRNOTAVAIL),
+        (to, Errno::EADDRINUSE),
+    ] {
+        match sock::dial(&to, Some(&from), &opts) {
+            Dial::Failed(errno) => assert_eq!(errno, expected),
+            other => panic!("from {from}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_turned_off_later_is_off_on_connections_accepted_then() {
+    let on = SocketOptions {
+        nodelay: true,
+        keepalive: true,
+        keepidle_s: Some(77),
+        user_timeout_ms: Some(30_000),
+        ..SocketOptions::default()
+    };
+    let (fd, plain) = sock::listen(&Addr::v4(LOOPBACK, 0), 4, &on).unwrap();
+    let addr = sock::local_addr(fd.as_raw()).unwrap();
+    let off = SocketOptions::default();
+    sock::apply_again(fd.as_raw(), &off, &plain);
+    let _dialled = connect(&addr, None, &off);
+    let (accepted, _) = accept_one(&fd);
+    let option = |level, name| {
+        let (mut value, mut len) = (-1i32, 4 as libc::socklen_t);
+        let value_at = (&raw mut value).cast();
+        let raw = accepted.as_raw();
+        let result = unsafe { libc::getsockopt(raw, level, name, value_at, &raw mut len) };
+        assert_eq!(result, 0);
+        value
+    };
+    assert_eq!(option(libc::SOL_SOCKET, libc::SO_KEEPALIVE), 0);
+    assert_eq!(option(libc::IPPROTO_TCP, libc::TCP_NODELAY), 0);
+    assert_eq!(option(libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT), 0);
+    let idle = option(libc::IPPROTO_TCP, libc::TCP_KEEPIDLE);
+    assert_eq!(u32::try_from(idle).ok(), plain.keepidle_s);
 }
 
 #[test]
