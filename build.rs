@@ -39,6 +39,7 @@ mod header {
             || PathBuf::from(std::env::var_os("OUT_DIR").expect("OUT_DIR")).join("sipwire.h"),
             PathBuf::from,
         );
+        let mut header = Vec::new();
         // Only src/ffi is read, its modules in the order of their list: cbindgen ignores visibility
         // and would publish the constants of the floors below.
         cbindgen::Builder::new()
@@ -46,7 +47,11 @@ mod header {
             .with_config(config)
             .generate()
             .expect("header from src/ffi")
-            .write_to_file(out);
+            .write(&mut header);
+        let header = String::from_utf8(header).expect("a header is text");
+        // What Rust calls safety are the rules of the pointers.
+        let header = header.replace(" * # Safety\n * ", " * Pointers: ");
+        std::fs::write(out, header).expect("header is written");
     }
 
     /// Cargo.toml is the only place that states the version.

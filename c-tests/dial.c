@@ -187,7 +187,7 @@ int main(int argc, char **argv) {
   refused();
   refused_while_waiting();
   no_connect_flag();
-  if (!h_full) CHECK_RC(SIPWIRE_OK, sipwire_set(h_instance, "connect_timeout", "1500ms")); /* live */
+  if (!h_full) CHECK_RC(SIPWIRE_OK, sipwire_set(h_instance, "connect_timeout", "1500ms", NULL, 0)); /* live */
   timed_out();
   return h_finish();
 }

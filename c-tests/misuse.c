@@ -55,7 +55,7 @@ int main(int argc, char **argv) {
   CHECK_RC(SIPWIRE_E_ARGUMENT, sipwire_conn_find(h_instance, NULL, NULL, &id));
   CHECK_RC(SIPWIRE_E_ARGUMENT, sipwire_stats_get(h_instance, NULL));
   CHECK_RC(SIPWIRE_E_ARGUMENT, sipwire_stats_get(NULL, &stats));
-  CHECK_RC(SIPWIRE_E_ARGUMENT, sipwire_set(h_instance, NULL, "1"));
+  CHECK_RC(SIPWIRE_E_ARGUMENT, sipwire_set(h_instance, NULL, "1", NULL, 0));
   CHECK_RC(SIPWIRE_E_ARGUMENT, sipwire_blacklist_check(h_instance, NULL));
   CHECK_RC(SIPWIRE_E_ARGUMENT, sipwire_addr_parse(NULL, &addr));
   CHECK_RC(SIPWIRE_E_ARGUMENT, sipwire_addr_parse("nonsense", &addr));

@@ -24,7 +24,7 @@ int main(int argc, char **argv) {
   CHECK(h_send_here(&target, "x", 1, 5) >= 0, "dial");
   WAIT(h_failure(5), "its failure");
   sipwire_config_set(h_config, "nonsense", "1");
-  sipwire_set(h_instance, "nonsense", "1");
+  sipwire_set(h_instance, "nonsense", "1", NULL, 0);
   close(fd);
   WAIT((sipwire_log_drain(h_instance), h_total(EV_LOG) > 0), "something in the log");
   int rc = h_finish();

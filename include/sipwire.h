@@ -28,24 +28,24 @@ extern "C" {
 #define SIPWIRE_OK 0
 
 /**
- * Sipwire_send: the kernel took the whole message.
+ * Of sipwire_send: the kernel took the whole message.
  */
 #define SIPWIRE_SENT 1
 
 /**
- * Sipwire_send: accepted; written later, or reported by on_send_failed.
+ * Of sipwire_send: accepted; written later, or reported by on_send_failed.
  */
 #define SIPWIRE_QUEUED 2
 
 #define SIPWIRE_E_ARGUMENT -2001
 
 /**
- * Unknown key or value; sipwire_config_error() has the line.
+ * Unknown key or value; sipwire_config_error() or sipwire_set's `line` has one about it.
  */
 #define SIPWIRE_E_SETTING -2002
 
 /**
- * Struct_size or layout not understood.
+ * A struct_size that is not understood.
  */
 #define SIPWIRE_E_VERSION -2003
 
@@ -94,12 +94,18 @@ extern "C" {
 #define SIPWIRE_E_LISTEN -2202
 
 /**
- * A system call failed; errno is set.
+ * A system call failed; errno says why.
  */
 #define SIPWIRE_E_SYSTEM -2300
 
+/**
+ * A mistake of the library; the call did not complete.
+ */
 #define SIPWIRE_E_PANIC -2400
 
+/**
+ * The supervisor's process ended, and no new one runs yet.
+ */
 #define SIPWIRE_E_SUPERVISOR_GONE -2901
 
 #define SIPWIRE_REASON_NONE 0
@@ -497,7 +503,8 @@ typedef struct sipwire_callbacks {
    */
   void (*on_open)(void *user, struct sipwire_instance *instance, const struct sipwire_conn_info *info);
   /**
-   * A connection ended; the last call for its id, exactly one. info.close_reason, close_error.
+   * A connection ended; exactly one, and the last call for its id: behind on_send_failed of all its
+   * messages. info.close_reason, close_error.
    */
   void (*on_close)(void *user, struct sipwire_instance *instance, const struct sipwire_conn_info *info);
   /**
@@ -535,6 +542,9 @@ typedef struct sipwire_target {
    * 0: by address only.
    */
   uint32_t conn_id;
+  /**
+   * 0.
+   */
   uint32_t reserved;
   /**
    * family 0: by id only.
@@ -673,115 +683,150 @@ typedef struct sipwire_worker_stats {
 } sipwire_worker_stats;
 
 /**
- * The version of the library that runs: major << 16 | minor << 8 | patch. Compare with
- * SIPWIRE_VERSION_NUMBER. Async-signal-safe.
+ * The version of the library that runs: major << 16 | minor << 8 | patch. Compare it with
+ * SIPWIRE_VERSION_NUMBER of the header that was compiled.
+ *
+ * Call from: anywhere, a signal handler included; in callbacks: yes; blocks: never.
  */
 uint32_t sipwire_version_number(void);
 
 /**
- * The same as text, "0.1.0". Static.
+ * The version of the library that runs as text, "0.1.0". Static, never NULL.
+ *
+ * Call from: anywhere, a signal handler included; in callbacks: yes; blocks: never.
  */
 const char *sipwire_version_string(void);
 
 /**
- * What a result code means. Static text, never NULL. Async-signal-safe.
+ * What a result code means, for a log line. Static text, never NULL; "unknown error" for a number that
+ * is none.
+ *
+ * Call from: anywhere, a signal handler included; in callbacks: yes; blocks: never.
  */
 const char *sipwire_strerror(int32_t code);
 
 /**
- * What a SIPWIRE_REASON_ number means. Static text, never NULL. Async-signal-safe.
+ * What a SIPWIRE_REASON_ number means, for a log line. Static text, never NULL; "unknown reason" for a
+ * number that is none.
+ *
+ * Call from: anywhere, a signal handler included; in callbacks: yes; blocks: never.
  */
 const char *sipwire_reason_text(int32_t reason);
 
 /**
- * Reads "127.0.0.1:5060" or "[::1]:5060", with or without "tcp:" or "udp:" in front. No name is
- * looked up. Returns SIPWIRE_OK, or SIPWIRE_E_ARGUMENT with *out untouched.
+ * Reads "127.0.0.1:5060" or "[::1]:5060", with or without "tcp:" or "udp:" in front. No name is looked
+ * up. An IPv4-mapped IPv6 address becomes IPv4 (RFC 5118: one host, one key).
  *
- * # Safety
- * `text` is NUL-terminated, `out` points to a sipwire_addr.
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT, with *out untouched.
+ * Call from: any thread, any process; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `text` is NUL-terminated, `out` points to a sipwire_addr.
  */
 int32_t sipwire_addr_parse(const char *text, struct sipwire_addr *out);
 
 /**
- * Writes the address as text, cut off to `size` bytes, NUL-terminated. Returns its whole length
- * without the NUL (the rule of snprintf).
+ * Writes an address as text, "127.0.0.1:5060" or "[::1]:5060", NUL-terminated and cut off to `size`
+ * bytes.
  *
- * # Safety
- * `addr` points to a sipwire_addr; `buffer` has room for `size` bytes or is NULL.
+ * Returns: the whole length without the NUL, however much was written (the rule of snprintf).
+ * Call from: any thread, any process; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `addr` points to a sipwire_addr; `buffer` has room for `size` bytes or is NULL.
  */
 size_t sipwire_addr_format(const struct sipwire_addr *addr, char *buffer, size_t size);
 
 /**
- * A configuration with every default. Free it with sipwire_config_free; sipwire_new does not
- * take it over. NULL: out of memory.
+ * A configuration with every default. The caller owns it and frees it with sipwire_config_free, also
+ * after sipwire_new, which takes nothing over.
+ *
+ * Returns: the configuration; NULL: out of memory.
+ * Call from: any thread; in callbacks: yes; blocks: never (reads the CPU quota's files the first time).
  */
 struct sipwire_config *sipwire_config_new(void);
 
 /**
- * NULL is allowed.
+ * Frees a configuration. NULL is allowed.
  *
- * # Safety
- * `config` came from sipwire_config_new and is not used afterwards.
+ * Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `config` came from sipwire_config_new and is not used afterwards.
  */
 void sipwire_config_free(struct sipwire_config *config);
 
 /**
- * Sets one setting by text: "send_timeout", "10s". A "tcp_" prefix on the key is accepted, so
- * that a host maps its own parameters one to one. SIPWIRE_OK, SIPWIRE_E_ARGUMENT, or
- * SIPWIRE_E_SETTING: sipwire_config_error has the line that names key, value and the nearest
- * valid one.
+ * Sets one setting by text. `key`: as in the settings table of README.md; a "tcp_" prefix is accepted and
+ * "-" counts as "_", so that a host maps its own parameters one to one. `value`: times "10s", "250ms",
+ * "2m", "1h" or bare seconds; sizes "64k", "10m", "1g" or bare bytes; counts; yes/no; words.
  *
- * # Safety
- * `config` lives; `key` and `value` are NUL-terminated.
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: a NULL, or text that is not UTF-8; SIPWIRE_E_SETTING: unknown
+ * key or value out of range, and sipwire_config_error has one line with key, value and the nearest
+ * valid one.
+ * Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `config` lives; `key` and `value` are NUL-terminated.
  */
 int32_t sipwire_config_set(struct sipwire_config *config, const char *key, const char *value);
 
 /**
- * Sets one setting by number: milliseconds, bytes, a count, or 0/1. Codes as for
- * sipwire_config_set.
+ * Sets one setting by number. `value`: milliseconds for times, bytes for sizes, a count, 0 or 1 for
+ * no or yes, the number of a word.
  *
- * # Safety
- * `config` lives; `key` is NUL-terminated.
+ * Returns, call from, in callbacks, blocks: as sipwire_config_set.
+ *
+ * Pointers: `config` lives; `key` is NUL-terminated.
  */
 int32_t sipwire_config_set_number(struct sipwire_config *config, const char *key, int64_t value);
 
 /**
- * Writes a setting's value as text, by the rule of snprintf. Returns its length, or
- * SIPWIRE_E_ARGUMENT, SIPWIRE_E_SETTING.
+ * Writes a setting's value as text that sipwire_config_set takes back, NUL-terminated and cut off to
+ * `size` bytes.
  *
- * # Safety
- * `config` lives; `key` is NUL-terminated; `buffer` has room for `size` bytes or is NULL.
+ * Returns: the whole length without the NUL (the rule of snprintf); SIPWIRE_E_ARGUMENT;
+ * SIPWIRE_E_SETTING: unknown key.
+ * Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `config` lives; `key` is NUL-terminated; `buffer` has room for `size` bytes or is NULL.
  */
 int64_t sipwire_config_get(const struct sipwire_config *config, const char *key, char *buffer, size_t size);
 
 /**
- * Adds a listener: "tcp:127.0.0.1:5060", "tcp:[::]:5060"; port 0 takes any free one (see
- * sipwire_listener_addr). It is bound by sipwire_new. SIPWIRE_OK, SIPWIRE_E_ARGUMENT,
- * SIPWIRE_E_SETTING (see sipwire_config_error).
+ * Adds a listener, which sipwire_new binds. `address`: "tcp:127.0.0.1:5060", "tcp:[::]:5060"; port 0
+ * takes any free one (see sipwire_listener_addr). An IPv6 listener takes IPv6 only. May be called any
+ * number of times; listeners are numbered from 0 in this order.
  *
- * # Safety
- * `config` lives; `address` is NUL-terminated.
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_SETTING: not such an address, see
+ * sipwire_config_error.
+ * Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `config` lives; `address` is NUL-terminated.
  */
 int32_t sipwire_config_listen(struct sipwire_config *config, const char *address);
 
 /**
- * One line about what the last failed call with this configuration met (sipwire_new included), ""
- * when it did not fail. Lives until the next call with it.
+ * One line about the last sipwire_config_set, _set_number, _listen or sipwire_new with this
+ * configuration, if it failed; else "".
  *
- * # Safety
- * `config` lives or is NULL.
+ * Returns: text that lives until the next call with the configuration; never NULL.
+ * Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `config` lives or is NULL.
  */
 const char *sipwire_config_error(const struct sipwire_config *config);
 
 /**
- * Makes an instance: maps its shared memory, binds its listeners, starts nothing. Call it before any
- * fork; children inherit it. `config` stays the caller's. `user` is handed to each callback.
- * SIPWIRE_OK, SIPWIRE_E_ARGUMENT, SIPWIRE_E_VERSION, SIPWIRE_E_SETTING, SIPWIRE_E_LISTEN,
- * SIPWIRE_E_NO_MEMORY or SIPWIRE_E_SYSTEM (errno is set); sipwire_config_error has the line. On
- * failure *out is untouched.
+ * Makes an instance: maps its shared memory, binds its listeners, starts nothing. Children forked
+ * afterwards inherit it; each process frees its own with sipwire_free.
  *
- * # Safety
- * `config` lives; `callbacks` points to a table of its struct_size; `out` to a pointer.
+ * `config` and `callbacks` are copied and stay the caller's. `user` is handed to each callback.
+ *
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_VERSION: callbacks.struct_size is not understood;
+ * SIPWIRE_E_SETTING: settings that contradict each other; SIPWIRE_E_LISTEN: address in use, no permission
+ * (errno is set); SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is set). sipwire_config_error has the
+ * line. On failure *out is untouched.
+ * Call from: before any fork of processes that are to take part; in callbacks: yes (of another
+ * instance); blocks: never.
+ *
+ * Pointers: `config` lives; `callbacks` points to a table of its struct_size; `out` to a pointer.
  */
 int32_t sipwire_new(struct sipwire_config *config,
                     const struct sipwire_callbacks *callbacks,
@@ -789,121 +834,159 @@ int32_t sipwire_new(struct sipwire_config *config,
                     struct sipwire_instance **out);
 
 /**
- * Frees an instance in this process; other processes keep theirs. After sipwire_stop; not in a
- * callback. NULL is allowed.
+ * Frees an instance in this process; other processes keep theirs. If sipwire_start's threads still run
+ * they are stopped first, as by sipwire_stop. NULL is allowed.
  *
- * # Safety
- * `instance` came from sipwire_new and is not used afterwards, by no thread.
+ * Call from: after all other calls with the instance in this process have returned; in callbacks: no;
+ * blocks: as sipwire_stop, if threads run.
+ *
+ * Pointers: `instance` came from sipwire_new and is not used afterwards, by no thread.
  */
 void sipwire_free(struct sipwire_instance *instance);
 
 /**
  * How many listeners there are.
  *
- * # Safety
- * `instance` lives or is NULL.
+ * Returns: the number, 0 or more; SIPWIRE_E_ARGUMENT.
+ * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives or is NULL.
  */
 int32_t sipwire_listener_count(const struct sipwire_instance *instance);
 
 /**
- * The address listener `index` is bound to, with its real port. SIPWIRE_OK or
- * SIPWIRE_E_ARGUMENT.
+ * The address that listener `index` (from 0) is bound to, with its real port.
  *
- * # Safety
- * `instance` lives; `out` points to a sipwire_addr.
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: no such listener.
+ * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives; `out` points to a sipwire_addr.
  */
 int32_t sipwire_listener_addr(const struct sipwire_instance *instance,
                               int32_t index,
                               struct sipwire_addr *out);
 
 /**
- * Threads: runs supervisor and workers as threads of this process and returns. Signals are blocked
- * in them. SIPWIRE_OK, SIPWIRE_E_ROLE (already started, attached or stopped), SIPWIRE_E_SYSTEM.
+ * Threads: runs the supervisor and all workers as threads of this process and returns. Their stacks
+ * are at least 8 MiB (or RLIMIT_STACK, if that is more), all signals are blocked in them. They end with
+ * sipwire_stop.
  *
- * # Safety
- * `instance` lives until sipwire_free.
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ROLE: already started, stopped, or this process takes part in another
+ * way; SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is set). After a failure
+ * nothing runs and it may be tried again.
+ * Call from: any thread, outside callbacks. Do not fork afterwards, except to exec.
+ * Blocks: until all threads run, some milliseconds.
+ *
+ * Pointers: `instance` lives until sipwire_free.
  */
 int32_t sipwire_start(struct sipwire_instance *instance);
 
 /**
- * Processes: this process is the supervisor until sipwire_stop; call it in a child of its own.
- * Returns SIPWIRE_OK after a stop, SIPWIRE_E_ROLE (another supervisor lives, or this process is
- * already attached), SIPWIRE_E_SYSTEM. A new supervisor after one that died closes and reports
- * the old one's connections.
+ * Processes: this process is the supervisor until sipwire_stop. It accepts, dials, flushes, keeps time
+ * and runs no host code. A new supervisor after one that died closes and reports (reason
+ * SUPERVISOR_GONE) the old one's connections and serves the listeners on.
  *
- * # Safety
- * `instance` lives.
+ * Returns: SIPWIRE_OK after a stop; SIPWIRE_E_ROLE: another supervisor lives, or this process takes part
+ * already; SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is set).
+ * Call from: a process of its own, forked from the one that made the instance while that had no
+ * other threads; not in callbacks. Blocks: until the stop.
+ *
+ * Pointers: `instance` lives.
  */
 int32_t sipwire_run_supervisor(struct sipwire_instance *instance);
 
 /**
- * Processes: this process is worker `worker` (0 .. workers-1) until sipwire_stop. SIPWIRE_OK after a
- * stop; SIPWIRE_E_SUPERVISOR_GONE when the supervisor's process ended: call it again when there is
- * a new one; SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE (that worker lives, or this process is already
- * attached); SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_SYSTEM. After a worker died its place is free as
- * soon as the supervisor has taken back what it held; this call waits for that.
+ * Processes: this process is worker `worker` (0 to workers - 1) until sipwire_stop; its callbacks run in
+ * here. The place of a worker that died is free as soon as the supervisor has taken back what it held;
+ * this call waits for that, at most 10 s.
  *
- * # Safety
- * `instance` lives.
+ * Returns: SIPWIRE_OK after a stop; SIPWIRE_E_SUPERVISOR_GONE: the supervisor's process ended, call it
+ * again, it waits for a new one; SIPWIRE_E_ARGUMENT: no such worker; SIPWIRE_E_ROLE: that worker lives, or
+ * this process takes part already, or the supervisor was told that this process died;
+ * SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is set).
+ * Call from: as sipwire_run_supervisor. Blocks: until the stop.
+ *
+ * Pointers: `instance` lives.
  */
 int32_t sipwire_run_worker(struct sipwire_instance *instance, int32_t worker);
 
 /**
- * Processes: this process will send (a UDP receiver, a timer). Its other threads become
- * participants by themselves when they send. SIPWIRE_OK (also when it was attached),
- * SIPWIRE_E_NO_PARTICIPANT, SIPWIRE_E_SYSTEM. After a fork the child attaches for itself.
+ * Processes: this process will send (a UDP receiver, a timer). Each of its threads becomes a participant
+ * by itself at its first sipwire_send and leaves when it ends (its first call must not come from a
+ * pthread_key destructor: it would never leave). Not inherited by fork: a child attaches for itself.
  *
- * # Safety
- * `instance` lives.
+ * Returns: SIPWIRE_OK, also when it was attached; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NO_PARTICIPANT;
+ * SIPWIRE_E_ROLE: the thread is ending; SIPWIRE_E_SYSTEM (errno is set).
+ * Call from: any thread of any process that has the instance; in callbacks: yes, without effect;
+ * blocks: never.
+ *
+ * Pointers: `instance` lives.
  */
 int32_t sipwire_attach(struct sipwire_instance *instance);
 
 /**
- * The end of sipwire_attach, for the calling thread and process. SIPWIRE_OK or
- * SIPWIRE_E_NOT_ATTACHED.
+ * The end of sipwire_attach: this process takes part no longer. Threads that sent give their place
+ * back when they end.
  *
- * # Safety
- * `instance` lives.
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_ROLE: a role (sipwire_start,
+ * _run_, _loop_) runs in this process; SIPWIRE_E_REENTRANT: in a callback.
+ * Call from: any thread, while no other one is in a call with the instance; blocks: never.
+ *
+ * Pointers: `instance` lives.
  */
 int32_t sipwire_detach(struct sipwire_instance *instance);
 
 /**
- * The parent's word, after waitpid, that a process ended. The supervisor sees the death of an attached
- * process by itself where the kernel has pidfds (5.3); the supervisor's own death is learned by this, or
- * by its workers. SIPWIRE_OK, SIPWIRE_E_SYSTEM.
+ * The host's word, after its waitpid, that process `pid` ended. The supervisor sees the death of a
+ * process that takes part by itself where the kernel has pidfds (5.3); its own death is learned by
+ * this, or by its workers. Telling it of a process that lives costs that process its place.
  *
- * # Safety
- * `instance` lives.
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: pid < 1.
+ * Call from: any thread of any process that has the instance (the parent need not be attached); in
+ * callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives.
  */
 int32_t sipwire_process_died(struct sipwire_instance *instance, int32_t pid);
 
 /**
- * No new connections; each one ends as soon as what was asked on it is answered and written, all that
- * are left `deadline_ms` milliseconds from now. Returns at once; watch sipwire_stats.connections,
- * then call sipwire_stop. SIPWIRE_OK, SIPWIRE_E_ARGUMENT. Allowed in callbacks.
+ * No new connections from now on: the listeners are closed for good, nothing is dialled. Each
+ * connection ends as soon as what was asked on it is answered and written, and all that are left
+ * `deadline_ms` milliseconds from now. Watch sipwire_stats.connections, then call sipwire_stop.
  *
- * # Safety
- * `instance` lives.
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: deadline_ms < 0.
+ * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives.
  */
 int32_t sipwire_drain(struct sipwire_instance *instance, int64_t deadline_ms);
 
 /**
- * Asks every participant to end: connections are closed and reported (reason SHUTDOWN), workers
- * return. In the process of sipwire_start it waits for the threads; elsewhere it returns at once and
- * is async-signal-safe. SIPWIRE_OK, or SIPWIRE_E_REENTRANT in a callback.
+ * Asks every participant to end: connections are closed and reported (reason SHUTDOWN), the run calls
+ * return. In the process of sipwire_start it waits for the threads, in every thread that calls it;
+ * elsewhere it returns at once.
  *
- * # Safety
- * `instance` lives.
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_REENTRANT: asked from a callback in the process of
+ * sipwire_start: all ends, but this call did not wait for it.
+ * Call from: any thread of any process that has the instance; where it does not wait also from a
+ * signal handler. In callbacks: yes, see above. Blocks: in the process of sipwire_start, until the
+ * running callbacks have returned and the rest is told, 5 s for the latter.
+ *
+ * Pointers: `instance` lives.
  */
 int32_t sipwire_stop(struct sipwire_instance *instance);
 
 /**
- * A supervisor (SIPWIRE_ROLE_SUPERVISOR) or worker (SIPWIRE_ROLE_WORKER, index `worker`) for the
- * host's own event loop, to be used by the calling thread only. SIPWIRE_OK, SIPWIRE_E_ARGUMENT,
- * SIPWIRE_E_ROLE, SIPWIRE_E_NO_PARTICIPANT, SIPWIRE_E_SYSTEM.
+ * A supervisor (`role` SIPWIRE_ROLE_SUPERVISOR) or worker (SIPWIRE_ROLE_WORKER, number `worker`) for the
+ * host's own event loop. The supervisor's nice value or priority, if set, becomes that of the calling
+ * thread. The caller owns *out and frees it with sipwire_loop_free.
  *
- * # Safety
- * `instance` lives longer than the loop; `out` points to a pointer.
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: such a supervisor or worker lives;
+ * SIPWIRE_E_SHUTTING_DOWN; SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is
+ * set). On failure *out is untouched.
+ * Call from: the thread that will drive it; a thread may drive several. Not in callbacks. Blocks: never.
+ *
+ * Pointers: `instance` lives longer than the loop; `out` points to a pointer.
  */
 int32_t sipwire_loop_new(struct sipwire_instance *instance,
                          int32_t role,
@@ -911,55 +994,69 @@ int32_t sipwire_loop_new(struct sipwire_instance *instance,
                          struct sipwire_loop **out);
 
 /**
- * The descriptor to poll for readability; when it is readable call sipwire_loop_step.
+ * The descriptor to wait for; when it is readable call sipwire_loop_step. Level-triggered; the library's,
+ * not to be closed.
  *
- * # Safety
- * `loop_` lives.
+ * Returns: the descriptor; SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: in a callback that a step runs.
+ * Call from: the loop's thread; blocks: never.
+ *
+ * Pointers: `loop_` lives.
  */
 int32_t sipwire_loop_fd(const struct sipwire_loop *loop_);
 
 /**
- * Milliseconds after which sipwire_loop_step is to be called at the latest; -1: not by time.
+ * After how many milliseconds sipwire_loop_step is to be called at the latest, readable or not. Ask
+ * again after each step.
  *
- * # Safety
- * `loop_` lives.
+ * Returns: 0 or more; -1: no time limit; SIPWIRE_E_ARGUMENT.
+ * Call from: the loop's thread; blocks: never.
+ *
+ * Pointers: `loop_` lives.
  */
 int64_t sipwire_loop_timeout_ms(const struct sipwire_loop *loop_);
 
 /**
- * One bounded turn; never blocks. Callbacks run inside. SIPWIRE_OK; 1: more is ready, call again;
- * SIPWIRE_E_SHUTTING_DOWN or SIPWIRE_E_SUPERVISOR_GONE: free the loop; SIPWIRE_E_REENTRANT inside a
- * callback.
+ * One bounded turn. Callbacks run inside.
  *
- * # Safety
- * `loop_` lives and is used by this thread only.
+ * Returns: SIPWIRE_OK: wait again; 1: more is ready, call again before waiting; SIPWIRE_E_SHUTTING_DOWN:
+ * free the loop, all is told; SIPWIRE_E_SUPERVISOR_GONE: free the loop; SIPWIRE_E_NOT_ATTACHED: the loop
+ * is the parent's, this process was forked since; SIPWIRE_E_REENTRANT: in a callback that a step runs;
+ * SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: as sipwire_run_worker; SIPWIRE_E_SYSTEM (errno is set).
+ * Call from: the loop's thread; in callbacks: no; blocks: never.
+ *
+ * Pointers: `loop_` lives and is used by this thread only.
  */
 int32_t sipwire_loop_step(struct sipwire_loop *loop_);
 
 /**
- * Ends the role in this process. Not in a callback. NULL is allowed.
+ * Ends the role in this process; what a worker held goes back to the supervisor. In a child forked
+ * since, frees the child's copy and nothing else. NULL is allowed.
  *
- * # Safety
- * `loop_` came from sipwire_loop_new and is not used afterwards.
+ * Call from: the loop's thread; in callbacks: no (nothing happens); blocks: never.
+ *
+ * Pointers: `loop_` came from sipwire_loop_new and is not used afterwards.
  */
 void sipwire_loop_free(struct sipwire_loop *loop_);
 
 /**
- * Sends one message; never blocks. Written directly when nothing is queued on the connection, else
- * queued and written by the supervisor. Any participant, any callback.
+ * Sends one message. Written directly when nothing is queued on the connection, else queued and written
+ * by the supervisor. Messages of one thread to one connection or address arrive in the order of its
+ * calls.
  *
- * `target`: connection id and/or remote address; without a connection to the address one is dialled.
- * `iov`, `iov_count`: the message in at most 1024 pieces; copied. `cookie`: comes back in on_send_failed.
+ * `target`: connection id and/or remote address; without a connection to the address one is dialled
+ * (unless the flags forbid it). `iov`, `iov_count`: the message in 1 to 1024 pieces; copied where need be,
+ * the caller's again on return. `cookie`: comes back in on_send_failed.
  *
- * SIPWIRE_SENT: the kernel took all of it. SIPWIRE_QUEUED: it is written later, or reported once by
- * on_send_failed. Any error: it was not accepted and will not be reported:
- * SIPWIRE_E_ARGUMENT, SIPWIRE_E_VERSION, SIPWIRE_E_NOT_ATTACHED, SIPWIRE_E_NO_PARTICIPANT,
- * SIPWIRE_E_NO_CONNECTION, SIPWIRE_E_BLACKLISTED, SIPWIRE_E_CONN_QUEUE_FULL,
- * SIPWIRE_E_TOTAL_QUEUE_FULL, SIPWIRE_E_TOO_LARGE, SIPWIRE_E_SHUTTING_DOWN,
- * SIPWIRE_E_SUPERVISOR_GONE.
+ * Returns: SIPWIRE_SENT: the kernel took all of it; SIPWIRE_QUEUED: it is written later, or reported once by
+ * on_send_failed. Any error: it was not accepted and will not be reported: SIPWIRE_E_ARGUMENT;
+ * SIPWIRE_E_VERSION; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_NO_CONNECTION: no such
+ * connection (any more), and no address to dial; SIPWIRE_E_BLACKLISTED; SIPWIRE_E_CONN_QUEUE_FULL;
+ * SIPWIRE_E_TOTAL_QUEUE_FULL: also, no block is free; SIPWIRE_E_TOO_LARGE: above max_message_size;
+ * SIPWIRE_E_SHUTTING_DOWN: stopped, or a dial while draining; SIPWIRE_E_SUPERVISOR_GONE; SIPWIRE_E_ROLE: the
+ * thread is ending; SIPWIRE_E_NO_MEMORY, SIPWIRE_E_SYSTEM, SIPWIRE_E_PANIC.
+ * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
  *
- * # Safety
- * `instance` lives; `target` points to a structure of its struct_size; `iov` to `iov_count` pieces.
+ * Pointers: `instance` lives; `target` points to a structure of its struct_size; `iov` to `iov_count` pieces.
  */
 int32_t sipwire_send(struct sipwire_instance *instance,
                      const struct sipwire_target *target,
@@ -968,22 +1065,43 @@ int32_t sipwire_send(struct sipwire_instance *instance,
                      uint64_t cookie);
 
 /**
- * A snapshot of a connection. SIPWIRE_OK, SIPWIRE_E_ARGUMENT, SIPWIRE_E_VERSION,
- * SIPWIRE_E_NO_CONNECTION.
+ * Lets the calling thread, a participant that sends, follow what happened since its last call:
+ * descriptors of ended connections are closed, a new supervisor hears of it, descriptors on their way
+ * to it are taken. Each sipwire_send does this too. A thread that may not send for a while (a UDP
+ * receiver at night) calls it about once a second: until then a descriptor that it keeps holds the
+ * connection of a dead supervisor open, and its peer waits.
  *
- * # Safety
- * `instance` lives; `out` points to a structure whose struct_size is set.
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_PARTICIPANT;
+ * SIPWIRE_E_ROLE: the thread is ending; SIPWIRE_E_SYSTEM (errno is set).
+ * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives.
+ */
+int32_t sipwire_refresh(struct sipwire_instance *instance);
+
+/**
+ * A snapshot of a connection. Each value is true for some instant of the call, not all for the same
+ * one. `out->struct_size` is set by the caller.
+ *
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_VERSION; SIPWIRE_E_NOT_ATTACHED;
+ * SIPWIRE_E_NO_CONNECTION.
+ * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives; `out` points to a structure whose struct_size is set.
  */
 int32_t sipwire_conn_info_get(struct sipwire_instance *instance,
                               uint32_t conn_id,
                               struct sipwire_conn_info *out);
 
 /**
- * The id of an open connection to `remote` (and from `local`, unless that is NULL or none).
- * SIPWIRE_OK, SIPWIRE_E_ARGUMENT, SIPWIRE_E_NO_CONNECTION.
+ * The id of an open connection to `remote`, and from `local` unless that is NULL or none (port 0 there:
+ * any port).
  *
- * # Safety
- * The pointers are valid; `local` may be NULL.
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_CONNECTION, with *out_id
+ * untouched.
+ * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
+ *
+ * Pointers: The pointers are valid; `local` may be NULL.
  */
 int32_t sipwire_conn_find(struct sipwire_instance *instance,
                           const struct sipwire_addr *remote,
@@ -991,13 +1109,14 @@ int32_t sipwire_conn_find(struct sipwire_instance *instance,
                           uint32_t *out_id);
 
 /**
- * A page of connections. `cursor`: 0 to begin; 0 again after the last page. `out[0].struct_size` is set
- * by the caller and is the distance of the elements. Returns how many were written;
- * SIPWIRE_E_ARGUMENT, SIPWIRE_E_VERSION. A connection that is there all the time is listed exactly
- * once.
+ * A page of connections. `cursor`: 0 to begin; 0 again after the last page. `out`: room for `capacity`
+ * structures; out[0].struct_size is set by the caller and is the distance of the elements. A connection
+ * that is there all the time is listed exactly once. No lock is held between pages or within.
  *
- * # Safety
- * `out` has room for `capacity` structures of out[0].struct_size bytes.
+ * Returns: how many were written; SIPWIRE_E_ARGUMENT; SIPWIRE_E_VERSION; SIPWIRE_E_NOT_ATTACHED.
+ * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `out` has room for `capacity` structures of out[0].struct_size bytes.
  */
 int32_t sipwire_conn_list(struct sipwire_instance *instance,
                           uint32_t *cursor,
@@ -1005,64 +1124,85 @@ int32_t sipwire_conn_list(struct sipwire_instance *instance,
                           size_t capacity);
 
 /**
- * Ends a connection (reason HOST) when its queued output is written; on_close follows.
- * SIPWIRE_OK, SIPWIRE_E_NO_CONNECTION.
+ * Ends a connection (reason HOST): what was queued is written first, then our FIN goes out and input is
+ * dropped until the peer's, at most for the setting `linger`. on_close follows.
  *
- * # Safety
- * `instance` lives.
+ * Returns: SIPWIRE_OK: it will end; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_CONNECTION.
+ * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives.
  */
 int32_t sipwire_conn_close(struct sipwire_instance *instance, uint32_t conn_id);
 
 /**
- * Keeps a number (or pointer) of the host's with the connection; 0 at first. Atomic.
- * SIPWIRE_OK, SIPWIRE_E_NO_CONNECTION.
+ * Keeps a number (or pointer) of the host's with the connection, 0 at first; callbacks show it as
+ * conn_user. In a callback of this connection it is certain to reach it; elsewhere the host must know
+ * that the connection has not ended: an id that is a moment too old may meet the next one in its place.
  *
- * # Safety
- * `instance` lives.
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_CONNECTION.
+ * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives.
  */
 int32_t sipwire_conn_set_user(struct sipwire_instance *instance, uint32_t conn_id, uint64_t user);
 
 /**
- * This connection's own lifetime in milliseconds, counted from its last activity; 0: the setting's.
- * SIPWIRE_OK, SIPWIRE_E_ARGUMENT, SIPWIRE_E_NO_CONNECTION.
+ * This connection's own lifetime: `lifetime_ms` milliseconds from its last activity (data, a send, its
+ * return from a worker); 0: the setting connection_lifetime.
  *
- * # Safety
- * `instance` lives.
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: lifetime_ms < 0; SIPWIRE_E_NOT_ATTACHED;
+ * SIPWIRE_E_NO_CONNECTION.
+ * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives.
  */
 int32_t sipwire_conn_set_lifetime(struct sipwire_instance *instance, uint32_t conn_id, int64_t lifetime_ms);
 
 /**
- * 1: listed now, 0: not. SIPWIRE_E_ARGUMENT.
+ * Whether a destination is listed now: it failed and is not dialled until its time is over. Open
+ * connections are not affected.
  *
- * # Safety
- * The pointers are valid.
+ * Returns: 1 or 0; SIPWIRE_E_ARGUMENT.
+ * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
+ *
+ * Pointers: The pointers are valid.
  */
 int32_t sipwire_blacklist_check(struct sipwire_instance *instance, const struct sipwire_addr *addr);
 
 /**
- * Lists an address for `ttl_ms` milliseconds; < 0: for the setting blacklist_ttl. SIPWIRE_OK,
- * SIPWIRE_E_ARGUMENT, SIPWIRE_E_NOT_ATTACHED, SIPWIRE_E_NO_MEMORY (no place, try again).
+ * Lists a destination for `ttl_ms` milliseconds, or sets the time of one already there anew; < 0: for the
+ * setting blacklist_ttl; 0: not at all.
  *
- * # Safety
- * The pointers are valid.
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_PARTICIPANT;
+ * SIPWIRE_E_NO_MEMORY: no place at this moment, try again; SIPWIRE_E_ROLE: the thread is ending;
+ * SIPWIRE_E_SYSTEM (errno is set).
+ * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
+ *
+ * Pointers: The pointers are valid.
  */
 int32_t sipwire_blacklist_add(struct sipwire_instance *instance,
                               const struct sipwire_addr *addr,
                               int64_t ttl_ms);
 
 /**
- * 1: removed, 0: was not listed. SIPWIRE_E_ARGUMENT, SIPWIRE_E_NOT_ATTACHED.
+ * Takes a destination off the list.
  *
- * # Safety
- * The pointers are valid.
+ * Returns: 1: it was listed; 0: it was not; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED;
+ * SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_ROLE: the thread is ending; SIPWIRE_E_SYSTEM (errno is set).
+ * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
+ *
+ * Pointers: The pointers are valid.
  */
 int32_t sipwire_blacklist_remove(struct sipwire_instance *instance, const struct sipwire_addr *addr);
 
 /**
- * A page of listed addresses; cursor and out as for sipwire_conn_list.
+ * A page of listed destinations. Parameters and result as sipwire_conn_list; not one moment's picture,
+ * and one that is listed again meanwhile may come twice.
  *
- * # Safety
- * `out` has room for `capacity` structures of out[0].struct_size bytes.
+ * Returns: how many were written; SIPWIRE_E_ARGUMENT; SIPWIRE_E_VERSION.
+ * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `out` has room for `capacity` structures of out[0].struct_size bytes.
  */
 int32_t sipwire_blacklist_list(struct sipwire_instance *instance,
                                uint32_t *cursor,
@@ -1070,48 +1210,68 @@ int32_t sipwire_blacklist_list(struct sipwire_instance *instance,
                                size_t capacity);
 
 /**
- * A snapshot of the statistics. Any process that has the instance; allowed in callbacks.
- * SIPWIRE_OK, SIPWIRE_E_ARGUMENT, SIPWIRE_E_VERSION.
+ * A snapshot of the statistics. `out->struct_size` is set by the caller. Reads memory only; each value is
+ * true for some instant of the call.
  *
- * # Safety
- * `instance` lives; `out` points to a structure whose struct_size is set.
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_VERSION.
+ * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives; `out` points to a structure whose struct_size is set.
  */
 int32_t sipwire_stats_get(struct sipwire_instance *instance, struct sipwire_stats *out);
 
 /**
- * One worker's statistics. As sipwire_stats_get; SIPWIRE_E_ARGUMENT also for a worker there is not.
+ * One worker's statistics, for `worker` 0 to workers - 1. `out->struct_size` is set by the caller.
  *
- * # Safety
- * As for sipwire_stats_get.
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: also, no such worker; SIPWIRE_E_VERSION.
+ * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
+ *
+ * Pointers: As for sipwire_stats_get.
  */
 int32_t sipwire_worker_stats_get(struct sipwire_instance *instance,
                                  int32_t worker,
                                  struct sipwire_worker_stats *out);
 
 /**
- * Changes a setting while running, for all participants. SIPWIRE_OK, SIPWIRE_E_ARGUMENT,
- * SIPWIRE_E_SETTING, SIPWIRE_E_NOT_LIVE. Allowed in callbacks.
+ * Changes a setting while running, for all participants. Keys and values as in sipwire_config_set.
  *
- * # Safety
- * `instance` lives; `key` and `value` are NUL-terminated.
+ * `line`: NULL, or room for `size` bytes: with SIPWIRE_E_SETTING and SIPWIRE_E_NOT_LIVE it gets one line
+ * that says what is wrong and what is not (cut off to `size`); "" otherwise.
+ *
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_SETTING: unknown key, value out of range, or one that
+ * contradicts another setting; SIPWIRE_E_NOT_LIVE: can only be set before sipwire_new.
+ * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives; `key` and `value` are NUL-terminated; `line` has room for `size` bytes or is NULL.
  */
-int32_t sipwire_set(struct sipwire_instance *instance, const char *key, const char *value);
+int32_t sipwire_set(struct sipwire_instance *instance,
+                    const char *key,
+                    const char *value,
+                    char *line,
+                    size_t size);
 
 /**
- * Writes a setting's present value as text, by the rule of snprintf. Returns its length,
- * SIPWIRE_E_ARGUMENT or SIPWIRE_E_SETTING.
+ * Writes a setting's present value as text that sipwire_set takes back, NUL-terminated and cut off to
+ * `size` bytes.
  *
- * # Safety
- * `instance` lives; `key` is NUL-terminated; `buffer` has room for `size` bytes or is NULL.
+ * Returns: the whole length without the NUL (the rule of snprintf); SIPWIRE_E_ARGUMENT;
+ * SIPWIRE_E_SETTING: unknown key.
+ * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives; `key` is NUL-terminated; `buffer` has room for `size` bytes or is NULL.
  */
 int64_t sipwire_get(struct sipwire_instance *instance, const char *key, char *buffer, size_t size);
 
 /**
- * Calls on_log here, in the calling thread, for log records that wait (workers do this by
- * themselves). Returns how many. SIPWIRE_E_NOT_ATTACHED, SIPWIRE_E_REENTRANT in a callback.
+ * Calls on_log here, in the calling thread, for log records that wait, at most 64. Workers do this by
+ * themselves; it is for a host whose workers do not run (yet, or any more).
  *
- * # Safety
- * `instance` lives.
+ * Returns: how many; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_PARTICIPANT;
+ * SIPWIRE_E_REENTRANT: in a callback; SIPWIRE_E_ROLE: the thread is ending; SIPWIRE_E_SYSTEM (errno is
+ * set).
+ * Call from: any thread of a process that takes part; blocks: never.
+ *
+ * Pointers: `instance` lives.
  */
 int32_t sipwire_log_drain(struct sipwire_instance *instance);
 

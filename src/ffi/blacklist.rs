@@ -10,7 +10,11 @@ use crate::runtime::membership;
 use crate::sys::clock::monotonic_ms;
 use crate::table::blacklist;
 
-/// 1: listed now, 0: not. SIPWIRE_E_ARGUMENT.
+/// Whether a destination is listed now: it failed and is not dialled until its time is over. Open
+/// connections are not affected.
+///
+/// Returns: 1 or 0; SIPWIRE_E_ARGUMENT.
+/// Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// The pointers are valid.
@@ -33,8 +37,13 @@ pub unsafe extern "C" fn sipwire_blacklist_check(
     })
 }
 
-/// Lists an address for `ttl_ms` milliseconds; < 0: for the setting blacklist_ttl. SIPWIRE_OK,
-/// SIPWIRE_E_ARGUMENT, SIPWIRE_E_NOT_ATTACHED, SIPWIRE_E_NO_MEMORY (no place, try again).
+/// Lists a destination for `ttl_ms` milliseconds, or sets the time of one already there anew; < 0: for the
+/// setting blacklist_ttl; 0: not at all.
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_PARTICIPANT;
+/// SIPWIRE_E_NO_MEMORY: no place at this moment, try again; SIPWIRE_E_ROLE: the thread is ending;
+/// SIPWIRE_E_SYSTEM (errno is set).
+/// Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// The pointers are valid.
@@ -66,7 +75,11 @@ pub unsafe extern "C" fn sipwire_blacklist_add(
     })
 }
 
-/// 1: removed, 0: was not listed. SIPWIRE_E_ARGUMENT, SIPWIRE_E_NOT_ATTACHED.
+/// Takes a destination off the list.
+///
+/// Returns: 1: it was listed; 0: it was not; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED;
+/// SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_ROLE: the thread is ending; SIPWIRE_E_SYSTEM (errno is set).
+/// Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// The pointers are valid.
@@ -90,7 +103,11 @@ pub unsafe extern "C" fn sipwire_blacklist_remove(
     })
 }
 
-/// A page of listed addresses; cursor and out as for sipwire_conn_list.
+/// A page of listed destinations. Parameters and result as sipwire_conn_list; not one moment's picture,
+/// and one that is listed again meanwhile may come twice.
+///
+/// Returns: how many were written; SIPWIRE_E_ARGUMENT; SIPWIRE_E_VERSION.
+/// Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// `out` has room for `capacity` structures of out[0].struct_size bytes.

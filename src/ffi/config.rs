@@ -13,6 +13,12 @@ impl sipwire_config {
         self.error = CString::new(line.replace('\0', " ")).unwrap_or_default();
         error
     }
+
+    /// Two arguments, or the line that says what is wrong with one of them.
+    fn both<A, B>(&mut self, a: Result<A>, b: Result<B>) -> Result<(A, B)> {
+        a.and_then(|a| Ok((a, b?)))
+            .map_err(|error| self.fail(error, "an argument is NULL or is not UTF-8 text"))
+    }
 }
 
 /// # Safety
@@ -22,8 +28,11 @@ pub(super) unsafe fn exclusive<'a>(config: *mut sipwire_config) -> Result<&'a mu
     unsafe { config.as_mut() }.ok_or(Error::Argument)
 }
 
-/// A configuration with every default. Free it with sipwire_config_free; sipwire_new does not
-/// take it over. NULL: out of memory.
+/// A configuration with every default. The caller owns it and frees it with sipwire_config_free, also
+/// after sipwire_new, which takes nothing over.
+///
+/// Returns: the configuration; NULL: out of memory.
+/// Call from: any thread; in callbacks: yes; blocks: never (reads the CPU quota's files the first time).
 #[unsafe(no_mangle)]
 pub extern "C" fn sipwire_config_new() -> *mut sipwire_config {
     call(core::ptr::null_mut(), || {
@@ -36,7 +45,9 @@ pub extern "C" fn sipwire_config_new() -> *mut sipwire_config {
     })
 }
 
-/// NULL is allowed.
+/// Frees a configuration. NULL is allowed.
+///
+/// Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// `config` came from sipwire_config_new and is not used afterwards.
@@ -50,10 +61,14 @@ pub unsafe extern "C" fn sipwire_config_free(config: *mut sipwire_config) {
     });
 }
 
-/// Sets one setting by text: "send_timeout", "10s". A "tcp_" prefix on the key is accepted, so
-/// that a host maps its own parameters one to one. SIPWIRE_OK, SIPWIRE_E_ARGUMENT, or
-/// SIPWIRE_E_SETTING: sipwire_config_error has the line that names key, value and the nearest
+/// Sets one setting by text. `key`: as in the settings table of README.md; a "tcp_" prefix is accepted and
+/// "-" counts as "_", so that a host maps its own parameters one to one. `value`: times "10s", "250ms",
+/// "2m", "1h" or bare seconds; sizes "64k", "10m", "1g" or bare bytes; counts; yes/no; words.
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: a NULL, or text that is not UTF-8; SIPWIRE_E_SETTING: unknown
+/// key or value out of range, and sipwire_config_error has one line with key, value and the nearest
 /// valid one.
+/// Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// `config` lives; `key` and `value` are NUL-terminated.
@@ -65,14 +80,17 @@ pub unsafe extern "C" fn sipwire_config_set(
 ) -> i32 {
     code(|| {
         // SAFETY: the caller's promise.
-        let (config, key, value) = unsafe { (exclusive(config)?, text(key)?, text(value)?) };
+        let (config, key, value) = unsafe { (exclusive(config)?, text(key), text(value)) };
+        let (key, value) = config.both(key, value)?;
         let result = config.settings.set(key, value);
         set_result(config, result)
     })
 }
 
-/// Sets one setting by number: milliseconds, bytes, a count, or 0/1. Codes as for
-/// sipwire_config_set.
+/// Sets one setting by number. `value`: milliseconds for times, bytes for sizes, a count, 0 or 1 for
+/// no or yes, the number of a word.
+///
+/// Returns, call from, in callbacks, blocks: as sipwire_config_set.
 ///
 /// # Safety
 /// `config` lives; `key` is NUL-terminated.
@@ -84,7 +102,8 @@ pub unsafe extern "C" fn sipwire_config_set_number(
 ) -> i32 {
     code(|| {
         // SAFETY: the caller's promise.
-        let (config, key) = unsafe { (exclusive(config)?, text(key)?) };
+        let (config, key) = unsafe { (exclusive(config)?, text(key)) };
+        let (key, value) = config.both(key, Ok(value))?;
         let result = config.settings.set_number(key, value);
         set_result(config, result)
     })
@@ -103,8 +122,12 @@ fn set_result(
     }
 }
 
-/// Writes a setting's value as text, by the rule of snprintf. Returns its length, or
-/// SIPWIRE_E_ARGUMENT, SIPWIRE_E_SETTING.
+/// Writes a setting's value as text that sipwire_config_set takes back, NUL-terminated and cut off to
+/// `size` bytes.
+///
+/// Returns: the whole length without the NUL (the rule of snprintf); SIPWIRE_E_ARGUMENT;
+/// SIPWIRE_E_SETTING: unknown key.
+/// Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// `config` lives; `key` is NUL-terminated; `buffer` has room for `size` bytes or is NULL.
@@ -127,9 +150,13 @@ pub unsafe extern "C" fn sipwire_config_get(
     })
 }
 
-/// Adds a listener: "tcp:127.0.0.1:5060", "tcp:[::]:5060"; port 0 takes any free one (see
-/// sipwire_listener_addr). It is bound by sipwire_new. SIPWIRE_OK, SIPWIRE_E_ARGUMENT,
-/// SIPWIRE_E_SETTING (see sipwire_config_error).
+/// Adds a listener, which sipwire_new binds. `address`: "tcp:127.0.0.1:5060", "tcp:[::]:5060"; port 0
+/// takes any free one (see sipwire_listener_addr). An IPv6 listener takes IPv6 only. May be called any
+/// number of times; listeners are numbered from 0 in this order.
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_SETTING: not such an address, see
+/// sipwire_config_error.
+/// Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// `config` lives; `address` is NUL-terminated.
@@ -140,7 +167,8 @@ pub unsafe extern "C" fn sipwire_config_listen(
 ) -> i32 {
     code(|| {
         // SAFETY: the caller's promise.
-        let (config, address) = unsafe { (exclusive(config)?, text(address)?) };
+        let (config, address) = unsafe { (exclusive(config)?, text(address)) };
+        let (address, ()) = config.both(address, Ok(()))?;
         match parse_listen(address) {
             Ok(addr) => {
                 config.listen.push(addr);
@@ -152,8 +180,11 @@ pub unsafe extern "C" fn sipwire_config_listen(
     })
 }
 
-/// One line about what the last failed call with this configuration met (sipwire_new included), ""
-/// when it did not fail. Lives until the next call with it.
+/// One line about the last sipwire_config_set, _set_number, _listen or sipwire_new with this
+/// configuration, if it failed; else "".
+///
+/// Returns: text that lives until the next call with the configuration; never NULL.
+/// Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// `config` lives or is NULL.

@@ -8,8 +8,12 @@ use super::types::*;
 use crate::pure::addr::Addr;
 use crate::pure::error::Error;
 
-/// A snapshot of a connection. SIPWIRE_OK, SIPWIRE_E_ARGUMENT, SIPWIRE_E_VERSION,
+/// A snapshot of a connection. Each value is true for some instant of the call, not all for the same
+/// one. `out->struct_size` is set by the caller.
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_VERSION; SIPWIRE_E_NOT_ATTACHED;
 /// SIPWIRE_E_NO_CONNECTION.
+/// Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// `instance` lives; `out` points to a structure whose struct_size is set.
@@ -29,8 +33,12 @@ pub unsafe extern "C" fn sipwire_conn_info_get(
     })
 }
 
-/// The id of an open connection to `remote` (and from `local`, unless that is NULL or none).
-/// SIPWIRE_OK, SIPWIRE_E_ARGUMENT, SIPWIRE_E_NO_CONNECTION.
+/// The id of an open connection to `remote`, and from `local` unless that is NULL or none (port 0 there:
+/// any port).
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_CONNECTION, with *out_id
+/// untouched.
+/// Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// The pointers are valid; `local` may be NULL.
@@ -56,10 +64,12 @@ pub unsafe extern "C" fn sipwire_conn_find(
     })
 }
 
-/// A page of connections. `cursor`: 0 to begin; 0 again after the last page. `out[0].struct_size` is set
-/// by the caller and is the distance of the elements. Returns how many were written;
-/// SIPWIRE_E_ARGUMENT, SIPWIRE_E_VERSION. A connection that is there all the time is listed exactly
-/// once.
+/// A page of connections. `cursor`: 0 to begin; 0 again after the last page. `out`: room for `capacity`
+/// structures; out[0].struct_size is set by the caller and is the distance of the elements. A connection
+/// that is there all the time is listed exactly once. No lock is held between pages or within.
+///
+/// Returns: how many were written; SIPWIRE_E_ARGUMENT; SIPWIRE_E_VERSION; SIPWIRE_E_NOT_ATTACHED.
+/// Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// `out` has room for `capacity` structures of out[0].struct_size bytes.
@@ -92,8 +102,11 @@ pub unsafe extern "C" fn sipwire_conn_list(
     })
 }
 
-/// Ends a connection (reason HOST) when its queued output is written; on_close follows.
-/// SIPWIRE_OK, SIPWIRE_E_NO_CONNECTION.
+/// Ends a connection (reason HOST): what was queued is written first, then our FIN goes out and input is
+/// dropped until the peer's, at most for the setting `linger`. on_close follows.
+///
+/// Returns: SIPWIRE_OK: it will end; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_CONNECTION.
+/// Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// `instance` lives.
@@ -103,8 +116,12 @@ pub unsafe extern "C" fn sipwire_conn_close(instance: *mut sipwire_instance, con
     code(|| unsafe { shared(instance) }?.conn_close(conn_id).map(|()| 0))
 }
 
-/// Keeps a number (or pointer) of the host's with the connection; 0 at first. Atomic.
-/// SIPWIRE_OK, SIPWIRE_E_NO_CONNECTION.
+/// Keeps a number (or pointer) of the host's with the connection, 0 at first; callbacks show it as
+/// conn_user. In a callback of this connection it is certain to reach it; elsewhere the host must know
+/// that the connection has not ended: an id that is a moment too old may meet the next one in its place.
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_CONNECTION.
+/// Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// `instance` lives.
@@ -121,8 +138,12 @@ pub unsafe extern "C" fn sipwire_conn_set_user(
     })
 }
 
-/// This connection's own lifetime in milliseconds, counted from its last activity; 0: the setting's.
-/// SIPWIRE_OK, SIPWIRE_E_ARGUMENT, SIPWIRE_E_NO_CONNECTION.
+/// This connection's own lifetime: `lifetime_ms` milliseconds from its last activity (data, a send, its
+/// return from a worker); 0: the setting connection_lifetime.
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: lifetime_ms < 0; SIPWIRE_E_NOT_ATTACHED;
+/// SIPWIRE_E_NO_CONNECTION.
+/// Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// `instance` lives.

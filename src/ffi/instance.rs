@@ -30,11 +30,17 @@ pub(super) unsafe fn attached<'a>(instance: *const sipwire_instance) -> Result<&
     Ok(instance)
 }
 
-/// Makes an instance: maps its shared memory, binds its listeners, starts nothing. Call it before any
-/// fork; children inherit it. `config` stays the caller's. `user` is handed to each callback.
-/// SIPWIRE_OK, SIPWIRE_E_ARGUMENT, SIPWIRE_E_VERSION, SIPWIRE_E_SETTING, SIPWIRE_E_LISTEN,
-/// SIPWIRE_E_NO_MEMORY or SIPWIRE_E_SYSTEM (errno is set); sipwire_config_error has the line. On
-/// failure *out is untouched.
+/// Makes an instance: maps its shared memory, binds its listeners, starts nothing. Children forked
+/// afterwards inherit it; each process frees its own with sipwire_free.
+///
+/// `config` and `callbacks` are copied and stay the caller's. `user` is handed to each callback.
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_VERSION: callbacks.struct_size is not understood;
+/// SIPWIRE_E_SETTING: settings that contradict each other; SIPWIRE_E_LISTEN: address in use, no permission
+/// (errno is set); SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is set). sipwire_config_error has the
+/// line. On failure *out is untouched.
+/// Call from: before any fork of processes that are to take part; in callbacks: yes (of another
+/// instance); blocks: never.
 ///
 /// # Safety
 /// `config` lives; `callbacks` points to a table of its struct_size; `out` to a pointer.
@@ -85,8 +91,11 @@ pub unsafe extern "C" fn sipwire_new(
     result
 }
 
-/// Frees an instance in this process; other processes keep theirs. After sipwire_stop; not in a
-/// callback. NULL is allowed.
+/// Frees an instance in this process; other processes keep theirs. If sipwire_start's threads still run
+/// they are stopped first, as by sipwire_stop. NULL is allowed.
+///
+/// Call from: after all other calls with the instance in this process have returned; in callbacks: no;
+/// blocks: as sipwire_stop, if threads run.
 ///
 /// # Safety
 /// `instance` came from sipwire_new and is not used afterwards, by no thread.
@@ -108,6 +117,9 @@ pub unsafe extern "C" fn sipwire_free(instance: *mut sipwire_instance) {
 
 /// How many listeners there are.
 ///
+/// Returns: the number, 0 or more; SIPWIRE_E_ARGUMENT.
+/// Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
+///
 /// # Safety
 /// `instance` lives or is NULL.
 #[unsafe(no_mangle)]
@@ -116,8 +128,10 @@ pub unsafe extern "C" fn sipwire_listener_count(instance: *const sipwire_instanc
     code(|| Ok(unsafe { shared(instance) }?.context.listeners.len() as i32))
 }
 
-/// The address listener `index` is bound to, with its real port. SIPWIRE_OK or
-/// SIPWIRE_E_ARGUMENT.
+/// The address that listener `index` (from 0) is bound to, with its real port.
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: no such listener.
+/// Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// `instance` lives; `out` points to a sipwire_addr.
@@ -141,8 +155,15 @@ pub unsafe extern "C" fn sipwire_listener_addr(
     })
 }
 
-/// Threads: runs supervisor and workers as threads of this process and returns. Signals are blocked
-/// in them. SIPWIRE_OK, SIPWIRE_E_ROLE (already started, attached or stopped), SIPWIRE_E_SYSTEM.
+/// Threads: runs the supervisor and all workers as threads of this process and returns. Their stacks
+/// are at least 8 MiB (or RLIMIT_STACK, if that is more), all signals are blocked in them. They end with
+/// sipwire_stop.
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ROLE: already started, stopped, or this process takes part in another
+/// way; SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is set). After a failure
+/// nothing runs and it may be tried again.
+/// Call from: any thread, outside callbacks. Do not fork afterwards, except to exec.
+/// Blocks: until all threads run, some milliseconds.
 ///
 /// # Safety
 /// `instance` lives until sipwire_free.
@@ -152,10 +173,14 @@ pub unsafe extern "C" fn sipwire_start(instance: *mut sipwire_instance) -> i32 {
     code(|| unsafe { shared(instance) }?.start().map(|()| 0))
 }
 
-/// Processes: this process is the supervisor until sipwire_stop; call it in a child of its own.
-/// Returns SIPWIRE_OK after a stop, SIPWIRE_E_ROLE (another supervisor lives, or this process is
-/// already attached), SIPWIRE_E_SYSTEM. A new supervisor after one that died closes and reports
-/// the old one's connections.
+/// Processes: this process is the supervisor until sipwire_stop. It accepts, dials, flushes, keeps time
+/// and runs no host code. A new supervisor after one that died closes and reports (reason
+/// SUPERVISOR_GONE) the old one's connections and serves the listeners on.
+///
+/// Returns: SIPWIRE_OK after a stop; SIPWIRE_E_ROLE: another supervisor lives, or this process takes part
+/// already; SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is set).
+/// Call from: a process of its own, forked from the one that made the instance while that had no
+/// other threads; not in callbacks. Blocks: until the stop.
 ///
 /// # Safety
 /// `instance` lives.
@@ -165,11 +190,15 @@ pub unsafe extern "C" fn sipwire_run_supervisor(instance: *mut sipwire_instance)
     code(|| unsafe { shared(instance) }?.run_supervisor().map(|()| 0))
 }
 
-/// Processes: this process is worker `worker` (0 .. workers-1) until sipwire_stop. SIPWIRE_OK after a
-/// stop; SIPWIRE_E_SUPERVISOR_GONE when the supervisor's process ended: call it again when there is
-/// a new one; SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE (that worker lives, or this process is already
-/// attached); SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_SYSTEM. After a worker died its place is free as
-/// soon as the supervisor has taken back what it held; this call waits for that.
+/// Processes: this process is worker `worker` (0 to workers - 1) until sipwire_stop; its callbacks run in
+/// here. The place of a worker that died is free as soon as the supervisor has taken back what it held;
+/// this call waits for that, at most 10 s.
+///
+/// Returns: SIPWIRE_OK after a stop; SIPWIRE_E_SUPERVISOR_GONE: the supervisor's process ended, call it
+/// again, it waits for a new one; SIPWIRE_E_ARGUMENT: no such worker; SIPWIRE_E_ROLE: that worker lives, or
+/// this process takes part already, or the supervisor was told that this process died;
+/// SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is set).
+/// Call from: as sipwire_run_supervisor. Blocks: until the stop.
 ///
 /// # Safety
 /// `instance` lives.
@@ -184,9 +213,14 @@ pub unsafe extern "C" fn sipwire_run_worker(instance: *mut sipwire_instance, wor
     })
 }
 
-/// Processes: this process will send (a UDP receiver, a timer). Its other threads become
-/// participants by themselves when they send. SIPWIRE_OK (also when it was attached),
-/// SIPWIRE_E_NO_PARTICIPANT, SIPWIRE_E_SYSTEM. After a fork the child attaches for itself.
+/// Processes: this process will send (a UDP receiver, a timer). Each of its threads becomes a participant
+/// by itself at its first sipwire_send and leaves when it ends (its first call must not come from a
+/// pthread_key destructor: it would never leave). Not inherited by fork: a child attaches for itself.
+///
+/// Returns: SIPWIRE_OK, also when it was attached; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NO_PARTICIPANT;
+/// SIPWIRE_E_ROLE: the thread is ending; SIPWIRE_E_SYSTEM (errno is set).
+/// Call from: any thread of any process that has the instance; in callbacks: yes, without effect;
+/// blocks: never.
 ///
 /// # Safety
 /// `instance` lives.
@@ -196,8 +230,12 @@ pub unsafe extern "C" fn sipwire_attach(instance: *mut sipwire_instance) -> i32 
     code(|| unsafe { shared(instance) }?.attach().map(|()| 0))
 }
 
-/// The end of sipwire_attach, for the calling thread and process. SIPWIRE_OK or
-/// SIPWIRE_E_NOT_ATTACHED.
+/// The end of sipwire_attach: this process takes part no longer. Threads that sent give their place
+/// back when they end.
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_ROLE: a role (sipwire_start,
+/// _run_, _loop_) runs in this process; SIPWIRE_E_REENTRANT: in a callback.
+/// Call from: any thread, while no other one is in a call with the instance; blocks: never.
 ///
 /// # Safety
 /// `instance` lives.
@@ -207,9 +245,13 @@ pub unsafe extern "C" fn sipwire_detach(instance: *mut sipwire_instance) -> i32 
     code(|| unsafe { shared(instance) }?.detach().map(|()| 0))
 }
 
-/// The parent's word, after waitpid, that a process ended. The supervisor sees the death of an attached
-/// process by itself where the kernel has pidfds (5.3); the supervisor's own death is learned by this, or
-/// by its workers. SIPWIRE_OK, SIPWIRE_E_SYSTEM.
+/// The host's word, after its waitpid, that process `pid` ended. The supervisor sees the death of a
+/// process that takes part by itself where the kernel has pidfds (5.3); its own death is learned by
+/// this, or by its workers. Telling it of a process that lives costs that process its place.
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: pid < 1.
+/// Call from: any thread of any process that has the instance (the parent need not be attached); in
+/// callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// `instance` lives.
@@ -219,9 +261,12 @@ pub unsafe extern "C" fn sipwire_process_died(instance: *mut sipwire_instance, p
     code(|| unsafe { shared(instance) }?.process_died(pid).map(|()| 0))
 }
 
-/// No new connections; each one ends as soon as what was asked on it is answered and written, all that
-/// are left `deadline_ms` milliseconds from now. Returns at once; watch sipwire_stats.connections,
-/// then call sipwire_stop. SIPWIRE_OK, SIPWIRE_E_ARGUMENT. Allowed in callbacks.
+/// No new connections from now on: the listeners are closed for good, nothing is dialled. Each
+/// connection ends as soon as what was asked on it is answered and written, and all that are left
+/// `deadline_ms` milliseconds from now. Watch sipwire_stats.connections, then call sipwire_stop.
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: deadline_ms < 0.
+/// Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// `instance` lives.
@@ -235,9 +280,15 @@ pub unsafe extern "C" fn sipwire_drain(instance: *mut sipwire_instance, deadline
     })
 }
 
-/// Asks every participant to end: connections are closed and reported (reason SHUTDOWN), workers
-/// return. In the process of sipwire_start it waits for the threads; elsewhere it returns at once and
-/// is async-signal-safe. SIPWIRE_OK, or SIPWIRE_E_REENTRANT in a callback.
+/// Asks every participant to end: connections are closed and reported (reason SHUTDOWN), the run calls
+/// return. In the process of sipwire_start it waits for the threads, in every thread that calls it;
+/// elsewhere it returns at once.
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_REENTRANT: asked from a callback in the process of
+/// sipwire_start: all ends, but this call did not wait for it.
+/// Call from: any thread of any process that has the instance; where it does not wait also from a
+/// signal handler. In callbacks: yes, see above. Blocks: in the process of sipwire_start, until the
+/// running callbacks have returned and the rest is told, 5 s for the latter.
 ///
 /// # Safety
 /// `instance` lives.
@@ -247,9 +298,14 @@ pub unsafe extern "C" fn sipwire_stop(instance: *mut sipwire_instance) -> i32 {
     code(|| unsafe { shared(instance) }?.stop().map(|()| 0))
 }
 
-/// A supervisor (SIPWIRE_ROLE_SUPERVISOR) or worker (SIPWIRE_ROLE_WORKER, index `worker`) for the
-/// host's own event loop, to be used by the calling thread only. SIPWIRE_OK, SIPWIRE_E_ARGUMENT,
-/// SIPWIRE_E_ROLE, SIPWIRE_E_NO_PARTICIPANT, SIPWIRE_E_SYSTEM.
+/// A supervisor (`role` SIPWIRE_ROLE_SUPERVISOR) or worker (SIPWIRE_ROLE_WORKER, number `worker`) for the
+/// host's own event loop. The supervisor's nice value or priority, if set, becomes that of the calling
+/// thread. The caller owns *out and frees it with sipwire_loop_free.
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: such a supervisor or worker lives;
+/// SIPWIRE_E_SHUTTING_DOWN; SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is
+/// set). On failure *out is untouched.
+/// Call from: the thread that will drive it; a thread may drive several. Not in callbacks. Blocks: never.
 ///
 /// # Safety
 /// `instance` lives longer than the loop; `out` points to a pointer.
@@ -278,7 +334,11 @@ fn role_of(handle: &sipwire_loop) -> Result<&Role> {
     handle.role.as_ref().ok_or(Error::Role)
 }
 
-/// The descriptor to poll for readability; when it is readable call sipwire_loop_step.
+/// The descriptor to wait for; when it is readable call sipwire_loop_step. Level-triggered; the library's,
+/// not to be closed.
+///
+/// Returns: the descriptor; SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: in a callback that a step runs.
+/// Call from: the loop's thread; blocks: never.
 ///
 /// # Safety
 /// `loop_` lives.
@@ -288,7 +348,11 @@ pub unsafe extern "C" fn sipwire_loop_fd(loop_: *const sipwire_loop) -> i32 {
     code(|| Ok(role_of(unsafe { reference(loop_) }?)?.fd()))
 }
 
-/// Milliseconds after which sipwire_loop_step is to be called at the latest; -1: not by time.
+/// After how many milliseconds sipwire_loop_step is to be called at the latest, readable or not. Ask
+/// again after each step.
+///
+/// Returns: 0 or more; -1: no time limit; SIPWIRE_E_ARGUMENT.
+/// Call from: the loop's thread; blocks: never.
 ///
 /// # Safety
 /// `loop_` lives.
@@ -304,9 +368,13 @@ pub unsafe extern "C" fn sipwire_loop_timeout_ms(loop_: *const sipwire_loop) -> 
     })
 }
 
-/// One bounded turn; never blocks. Callbacks run inside. SIPWIRE_OK; 1: more is ready, call again;
-/// SIPWIRE_E_SHUTTING_DOWN or SIPWIRE_E_SUPERVISOR_GONE: free the loop; SIPWIRE_E_REENTRANT inside a
-/// callback.
+/// One bounded turn. Callbacks run inside.
+///
+/// Returns: SIPWIRE_OK: wait again; 1: more is ready, call again before waiting; SIPWIRE_E_SHUTTING_DOWN:
+/// free the loop, all is told; SIPWIRE_E_SUPERVISOR_GONE: free the loop; SIPWIRE_E_NOT_ATTACHED: the loop
+/// is the parent's, this process was forked since; SIPWIRE_E_REENTRANT: in a callback that a step runs;
+/// SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: as sipwire_run_worker; SIPWIRE_E_SYSTEM (errno is set).
+/// Call from: the loop's thread; in callbacks: no; blocks: never.
 ///
 /// # Safety
 /// `loop_` lives and is used by this thread only.
@@ -328,7 +396,10 @@ pub unsafe extern "C" fn sipwire_loop_step(loop_: *mut sipwire_loop) -> i32 {
     })
 }
 
-/// Ends the role in this process. Not in a callback. NULL is allowed.
+/// Ends the role in this process; what a worker held goes back to the supervisor. In a child forked
+/// since, frees the child's copy and nothing else. NULL is allowed.
+///
+/// Call from: the loop's thread; in callbacks: no (nothing happens); blocks: never.
 ///
 /// # Safety
 /// `loop_` came from sipwire_loop_new and is not used afterwards.

@@ -19,8 +19,10 @@ const fn number(text: &str) -> u32 {
     value
 }
 
-/// The version of the library that runs: major << 16 | minor << 8 | patch. Compare with
-/// SIPWIRE_VERSION_NUMBER. Async-signal-safe.
+/// The version of the library that runs: major << 16 | minor << 8 | patch. Compare it with
+/// SIPWIRE_VERSION_NUMBER of the header that was compiled.
+///
+/// Call from: anywhere, a signal handler included; in callbacks: yes; blocks: never.
 #[unsafe(no_mangle)]
 pub extern "C" fn sipwire_version_number() -> u32 {
     const VERSION: u32 = number(env!("CARGO_PKG_VERSION_MAJOR")) << 16
@@ -29,26 +31,37 @@ pub extern "C" fn sipwire_version_number() -> u32 {
     VERSION
 }
 
-/// The same as text, "0.1.0". Static.
+/// The version of the library that runs as text, "0.1.0". Static, never NULL.
+///
+/// Call from: anywhere, a signal handler included; in callbacks: yes; blocks: never.
 #[unsafe(no_mangle)]
 pub extern "C" fn sipwire_version_string() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
 }
 
-/// What a result code means. Static text, never NULL. Async-signal-safe.
+/// What a result code means, for a log line. Static text, never NULL; "unknown error" for a number that
+/// is none.
+///
+/// Call from: anywhere, a signal handler included; in callbacks: yes; blocks: never.
 #[unsafe(no_mangle)]
 pub extern "C" fn sipwire_strerror(code: i32) -> *const c_char {
     Error::c_text(code).as_ptr().cast()
 }
 
-/// What a SIPWIRE_REASON_ number means. Static text, never NULL. Async-signal-safe.
+/// What a SIPWIRE_REASON_ number means, for a log line. Static text, never NULL; "unknown reason" for a
+/// number that is none.
+///
+/// Call from: anywhere, a signal handler included; in callbacks: yes; blocks: never.
 #[unsafe(no_mangle)]
 pub extern "C" fn sipwire_reason_text(reason: i32) -> *const c_char {
     Reason::c_text(reason).as_ptr().cast()
 }
 
-/// Reads "127.0.0.1:5060" or "[::1]:5060", with or without "tcp:" or "udp:" in front. No name is
-/// looked up. Returns SIPWIRE_OK, or SIPWIRE_E_ARGUMENT with *out untouched.
+/// Reads "127.0.0.1:5060" or "[::1]:5060", with or without "tcp:" or "udp:" in front. No name is looked
+/// up. An IPv4-mapped IPv6 address becomes IPv4 (RFC 5118: one host, one key).
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT, with *out untouched.
+/// Call from: any thread, any process; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// `text` is NUL-terminated, `out` points to a sipwire_addr.
@@ -63,8 +76,11 @@ pub unsafe extern "C" fn sipwire_addr_parse(text: *const c_char, out: *mut sipwi
     })
 }
 
-/// Writes the address as text, cut off to `size` bytes, NUL-terminated. Returns its whole length
-/// without the NUL (the rule of snprintf).
+/// Writes an address as text, "127.0.0.1:5060" or "[::1]:5060", NUL-terminated and cut off to `size`
+/// bytes.
+///
+/// Returns: the whole length without the NUL, however much was written (the rule of snprintf).
+/// Call from: any thread, any process; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// `addr` points to a sipwire_addr; `buffer` has room for `size` bytes or is NULL.

@@ -12,18 +12,22 @@ const MAX_PARTS: usize = 64;
 /// As many as writev takes.
 const MAX_PIECES: usize = 1024;
 
-/// Sends one message; never blocks. Written directly when nothing is queued on the connection, else
-/// queued and written by the supervisor. Any participant, any callback.
+/// Sends one message. Written directly when nothing is queued on the connection, else queued and written
+/// by the supervisor. Messages of one thread to one connection or address arrive in the order of its
+/// calls.
 ///
-/// `target`: connection id and/or remote address; without a connection to the address one is dialled.
-/// `iov`, `iov_count`: the message in at most 1024 pieces; copied. `cookie`: comes back in on_send_failed.
+/// `target`: connection id and/or remote address; without a connection to the address one is dialled
+/// (unless the flags forbid it). `iov`, `iov_count`: the message in 1 to 1024 pieces; copied where need be,
+/// the caller's again on return. `cookie`: comes back in on_send_failed.
 ///
-/// SIPWIRE_SENT: the kernel took all of it. SIPWIRE_QUEUED: it is written later, or reported once by
-/// on_send_failed. Any error: it was not accepted and will not be reported:
-/// SIPWIRE_E_ARGUMENT, SIPWIRE_E_VERSION, SIPWIRE_E_NOT_ATTACHED, SIPWIRE_E_NO_PARTICIPANT,
-/// SIPWIRE_E_NO_CONNECTION, SIPWIRE_E_BLACKLISTED, SIPWIRE_E_CONN_QUEUE_FULL,
-/// SIPWIRE_E_TOTAL_QUEUE_FULL, SIPWIRE_E_TOO_LARGE, SIPWIRE_E_SHUTTING_DOWN,
-/// SIPWIRE_E_SUPERVISOR_GONE.
+/// Returns: SIPWIRE_SENT: the kernel took all of it; SIPWIRE_QUEUED: it is written later, or reported once by
+/// on_send_failed. Any error: it was not accepted and will not be reported: SIPWIRE_E_ARGUMENT;
+/// SIPWIRE_E_VERSION; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_NO_CONNECTION: no such
+/// connection (any more), and no address to dial; SIPWIRE_E_BLACKLISTED; SIPWIRE_E_CONN_QUEUE_FULL;
+/// SIPWIRE_E_TOTAL_QUEUE_FULL: also, no block is free; SIPWIRE_E_TOO_LARGE: above max_message_size;
+/// SIPWIRE_E_SHUTTING_DOWN: stopped, or a dial while draining; SIPWIRE_E_SUPERVISOR_GONE; SIPWIRE_E_ROLE: the
+/// thread is ending; SIPWIRE_E_NO_MEMORY, SIPWIRE_E_SYSTEM, SIPWIRE_E_PANIC.
+/// Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// `instance` lives; `target` points to a structure of its struct_size; `iov` to `iov_count` pieces.
@@ -102,5 +106,28 @@ pub unsafe extern "C" fn sipwire_send(
                 Sent::Queued => SIPWIRE_QUEUED,
             },
         )
+    })
+}
+
+/// Lets the calling thread, a participant that sends, follow what happened since its last call:
+/// descriptors of ended connections are closed, a new supervisor hears of it, descriptors on their way
+/// to it are taken. Each sipwire_send does this too. A thread that may not send for a while (a UDP
+/// receiver at night) calls it about once a second: until then a descriptor that it keeps holds the
+/// connection of a dead supervisor open, and its peer waits.
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_PARTICIPANT;
+/// SIPWIRE_E_ROLE: the thread is ending; SIPWIRE_E_SYSTEM (errno is set).
+/// Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
+///
+/// # Safety
+/// `instance` lives.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sipwire_refresh(instance: *mut sipwire_instance) -> i32 {
+    code(|| {
+        // SAFETY: the caller's promise.
+        let instance = unsafe { shared(instance) }?;
+        let member = membership::current(&instance.context)?;
+        member.refresh(&instance.context, crate::sys::clock::monotonic_ms());
+        Ok(0)
     })
 }

@@ -11,8 +11,11 @@ use crate::sys::clock::monotonic_ms;
 use crate::table::blacklist;
 use core::ffi::c_char;
 
-/// A snapshot of the statistics. Any process that has the instance; allowed in callbacks.
-/// SIPWIRE_OK, SIPWIRE_E_ARGUMENT, SIPWIRE_E_VERSION.
+/// A snapshot of the statistics. `out->struct_size` is set by the caller. Reads memory only; each value is
+/// true for some instant of the call.
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_VERSION.
+/// Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// `instance` lives; `out` points to a structure whose struct_size is set.
@@ -98,7 +101,10 @@ pub unsafe extern "C" fn sipwire_stats_get(
     })
 }
 
-/// One worker's statistics. As sipwire_stats_get; SIPWIRE_E_ARGUMENT also for a worker there is not.
+/// One worker's statistics, for `worker` 0 to workers - 1. `out->struct_size` is set by the caller.
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: also, no such worker; SIPWIRE_E_VERSION.
+/// Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// As for sipwire_stats_get.
@@ -136,29 +142,44 @@ pub unsafe extern "C" fn sipwire_worker_stats_get(
     })
 }
 
-/// Changes a setting while running, for all participants. SIPWIRE_OK, SIPWIRE_E_ARGUMENT,
-/// SIPWIRE_E_SETTING, SIPWIRE_E_NOT_LIVE. Allowed in callbacks.
+/// Changes a setting while running, for all participants. Keys and values as in sipwire_config_set.
+///
+/// `line`: NULL, or room for `size` bytes: with SIPWIRE_E_SETTING and SIPWIRE_E_NOT_LIVE it gets one line
+/// that says what is wrong and what is not (cut off to `size`); "" otherwise.
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_SETTING: unknown key, value out of range, or one that
+/// contradicts another setting; SIPWIRE_E_NOT_LIVE: can only be set before sipwire_new.
+/// Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
 ///
 /// # Safety
-/// `instance` lives; `key` and `value` are NUL-terminated.
+/// `instance` lives; `key` and `value` are NUL-terminated; `line` has room for `size` bytes or is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sipwire_set(
     instance: *mut sipwire_instance,
     key: *const c_char,
     value: *const c_char,
+    line: *mut c_char,
+    size: usize,
 ) -> i32 {
     code(|| {
         // SAFETY: the caller's promise.
+        unsafe { copy_text("", line, size) };
+        // SAFETY: the caller's promise.
         let (instance, key, value) = unsafe { (shared(instance)?, text(key)?, text(value)?) };
-        instance
-            .set(key, value)
-            .map(|()| 0)
-            .map_err(|failure| failure.error)
+        instance.set(key, value).map(|()| 0).map_err(|failure| {
+            // SAFETY: the caller's promise.
+            unsafe { copy_text(&failure.line, line, size) };
+            failure.error
+        })
     })
 }
 
-/// Writes a setting's present value as text, by the rule of snprintf. Returns its length,
-/// SIPWIRE_E_ARGUMENT or SIPWIRE_E_SETTING.
+/// Writes a setting's present value as text that sipwire_set takes back, NUL-terminated and cut off to
+/// `size` bytes.
+///
+/// Returns: the whole length without the NUL (the rule of snprintf); SIPWIRE_E_ARGUMENT;
+/// SIPWIRE_E_SETTING: unknown key.
+/// Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// `instance` lives; `key` is NUL-terminated; `buffer` has room for `size` bytes or is NULL.
@@ -185,8 +206,13 @@ pub unsafe extern "C" fn sipwire_get(
     })
 }
 
-/// Calls on_log here, in the calling thread, for log records that wait (workers do this by
-/// themselves). Returns how many. SIPWIRE_E_NOT_ATTACHED, SIPWIRE_E_REENTRANT in a callback.
+/// Calls on_log here, in the calling thread, for log records that wait, at most 64. Workers do this by
+/// themselves; it is for a host whose workers do not run (yet, or any more).
+///
+/// Returns: how many; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_PARTICIPANT;
+/// SIPWIRE_E_REENTRANT: in a callback; SIPWIRE_E_ROLE: the thread is ending; SIPWIRE_E_SYSTEM (errno is
+/// set).
+/// Call from: any thread of a process that takes part; blocks: never.
 ///
 /// # Safety
 /// `instance` lives.

@@ -7,14 +7,14 @@ use crate::pure::addr::Addr;
 use core::ffi::{c_char, c_void};
 
 pub const SIPWIRE_OK: i32 = 0;
-/// Sipwire_send: the kernel took the whole message.
+/// Of sipwire_send: the kernel took the whole message.
 pub const SIPWIRE_SENT: i32 = 1;
-/// Sipwire_send: accepted; written later, or reported by on_send_failed.
+/// Of sipwire_send: accepted; written later, or reported by on_send_failed.
 pub const SIPWIRE_QUEUED: i32 = 2;
 pub const SIPWIRE_E_ARGUMENT: i32 = -2001;
-/// Unknown key or value; sipwire_config_error() has the line.
+/// Unknown key or value; sipwire_config_error() or sipwire_set's `line` has one about it.
 pub const SIPWIRE_E_SETTING: i32 = -2002;
-/// Struct_size or layout not understood.
+/// A struct_size that is not understood.
 pub const SIPWIRE_E_VERSION: i32 = -2003;
 /// Not allowed inside a callback.
 pub const SIPWIRE_E_REENTRANT: i32 = -2004;
@@ -35,9 +35,11 @@ pub const SIPWIRE_E_NO_PARTICIPANT: i32 = -2200;
 pub const SIPWIRE_E_NO_MEMORY: i32 = -2201;
 /// Address in use, no permission ...; sipwire_config_error() has the line.
 pub const SIPWIRE_E_LISTEN: i32 = -2202;
-/// A system call failed; errno is set.
+/// A system call failed; errno says why.
 pub const SIPWIRE_E_SYSTEM: i32 = -2300;
+/// A mistake of the library; the call did not complete.
 pub const SIPWIRE_E_PANIC: i32 = -2400;
+/// The supervisor's process ended, and no new one runs yet.
 pub const SIPWIRE_E_SUPERVISOR_GONE: i32 = -2901;
 pub const SIPWIRE_REASON_NONE: i32 = 0;
 /// The host asked (sipwire_conn_close, on_message < 0).
@@ -185,6 +187,7 @@ pub struct sipwire_target {
     pub flags: u32,
     /// 0: by address only.
     pub conn_id: u32,
+    /// 0.
     pub reserved: u32,
     /// family 0: by id only.
     pub remote: sipwire_addr,
@@ -337,7 +340,8 @@ pub struct sipwire_callbacks {
             info: *const sipwire_conn_info,
         ),
     >,
-    /// A connection ended; the last call for its id, exactly one. info.close_reason, close_error.
+    /// A connection ended; exactly one, and the last call for its id: behind on_send_failed of all its
+    /// messages. info.close_reason, close_error.
     pub on_close: Option<
         unsafe extern "C" fn(
             user: *mut c_void,

@@ -125,6 +125,17 @@ impl Duplicates {
         }
     }
 
+    /// Closes all: their supervisor is dead, and as long as one is open its peer believes in the
+    /// connection.
+    pub fn clear(&mut self) {
+        for slot in 0..self.kept.len() as u32 {
+            if self.count == 0 {
+                break;
+            }
+            self.drop_slot(slot);
+        }
+    }
+
     /// Closes duplicates of connections that ended.
     pub fn sweep(&mut self, segment: &Segment) {
         if self.count == 0 {
@@ -149,8 +160,6 @@ impl Duplicates {
 
 impl Drop for Duplicates {
     fn drop(&mut self) {
-        for slot in 0..self.kept.len() as u32 {
-            self.drop_slot(slot);
-        }
+        self.clear();
     }
 }

@@ -80,6 +80,8 @@ pub struct Member {
     pub batch: Cell<Option<(u32, u32)>>,
     /// The last bytes sent to this connection went with MSG_MORE: they wait for more.
     pub corked: Cell<Option<(u32, u32)>>,
+    /// The value of `dial_posted` that the last word to end a connection got.
+    pub end_posted: Cell<u64>,
     /// A callback of this thread runs.
     pub in_callback: Cell<bool>,
     swept_ms: Cell<u64>,
@@ -95,6 +97,8 @@ pub enum ChannelClosed {
     TakenForDead,
 }
 
+/// How often a sender looks for duplicates of ended connections.
+const SWEEP_MS: u64 = 1000;
 /// How long a full announcement channel is left alone.
 pub const ANNOUNCE_AGAIN_MS: u64 = 50;
 
@@ -127,6 +131,7 @@ impl Member {
             reserve: RefCell::new(Vec::new()),
             batch: Cell::new(None),
             corked: Cell::new(None),
+            end_posted: Cell::new(0),
             in_callback: Cell::new(false),
             swept_ms: Cell::new(0),
         }))
@@ -249,6 +254,14 @@ impl Member {
         }
     }
 
+    /// The supervisor that knew us has ended. Before one knows us we wait for it.
+    pub fn supervisor_over(&self, context: &Context) -> bool {
+        let claim = self
+            .record(context)
+            .map_or(0, |record| record.supervised.claim.load_sync());
+        claim != 0 && claim <= context.segment.header().claim_over.load_sync()
+    }
+
     /// The supervisor's end of our channel is closed.
     pub fn channel_closed(&self, context: &Context) -> ChannelClosed {
         let pid = sys::process::pid() as u32;
@@ -272,22 +285,30 @@ impl Member {
         }
     }
 
-    /// Senders: what was passed since the last send, and old duplicates at most once a second.
+    /// Senders follow what happened since the last call: a new supervisor hears of them, passed fds are
+    /// picked up, duplicates of ended connections go, at most once a second. A worker does all this in
+    /// its steps, where it knows which fds it must not let go.
     pub fn refresh(&self, context: &Context, now_ms: u64) {
         self.announce(context, now_ms);
-        // A worker picks up when it takes a lend, where it knows which fds it must not let go.
-        if self.worker == 0
-            && let Some(record) = self.record(context)
-            && record.supervised.fds_passed.load_sync() != record.own.fds_taken.load_sync()
-            && !self.pick_up(context, |_| false)
-        {
+        if self.worker != 0 {
+            return;
+        }
+        let sweep = now_ms.saturating_sub(self.swept_ms.get()) >= SWEEP_MS;
+        let passed = self.record(context).is_some_and(|record| {
+            record.supervised.fds_passed.load_sync() != record.own.fds_taken.load_sync()
+        });
+        // Also to see whether the supervisor's end is still open.
+        if (passed || sweep) && !self.pick_up(context, |_| false) {
             self.channel_closed(context);
         }
-        if self.worker == 0 && now_ms.saturating_sub(self.swept_ms.get()) >= 1000 {
+        let Ok(mut duplicates) = self.duplicates.try_borrow_mut() else {
+            return;
+        };
+        if context.segment.header().supervisor_gone() {
+            duplicates.clear();
+        } else if sweep {
             self.swept_ms.set(now_ms);
-            if let Ok(mut duplicates) = self.duplicates.try_borrow_mut() {
-                duplicates.sweep(&context.segment);
-            }
+            duplicates.sweep(&context.segment);
         }
     }
 

@@ -129,10 +129,10 @@ impl Call<'_> {
         if header.stopping.load_sync() != 0 {
             return Err(Error::ShuttingDown);
         }
+        self.member.refresh(self.context, self.now_ms);
         if header.supervisor_gone() {
             return Err(Error::SupervisorGone);
         }
-        self.member.refresh(self.context, self.now_ms);
         if self.target.conn_id != 0 {
             match self.by_id() {
                 Err(Error::NoConnection) if !self.target.remote.is_none() => {}
@@ -471,11 +471,12 @@ impl Call<'_> {
             return Err(Error::TotalQueueFull);
         }
         if self.admit(0).is_err() {
-            // One such word at a time: it takes a block.
+            // One such word of ours at a time: it takes a block, and no limit counts it.
             let record = self.member.record(self.context).ok_or(Error::NotAttached)?;
-            let waits =
-                record.account.dial_posted.load_sync() != record.supervised.dial_taken.load_sync();
+            let waits = self.member.end_posted.get() > record.supervised.dial_taken.load_sync();
             if self.settings.queue_full == QueueFull::Close && !waits {
+                let next = record.account.dial_posted.load_sync() + 1;
+                self.member.end_posted.set(next);
                 // The connection may still wait on the list itself: the word that it is to end
                 // goes the same way.
                 let first = self

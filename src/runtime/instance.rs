@@ -78,6 +78,13 @@ impl Instance {
                 errno: 0,
             })?;
         self.context.change_live(&before, &settings);
+        // Here too, so that a connection made from now on has them: the supervisor may sleep.
+        let options = socket_options(&settings);
+        if options != socket_options(&before) {
+            for listener in &self.context.listeners {
+                sock::apply_again(listener.fd.as_raw(), &options, &listener.plain);
+            }
+        }
         // Deadlines that are shorter now take effect at once.
         let context = &self.context;
         for (index, slot) in context.segment.slots().iter().enumerate() {

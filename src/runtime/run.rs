@@ -22,23 +22,27 @@ const PLACE_WAIT_MS: u64 = 10_000;
 /// thread handle behind in the host's thread, which the host's leak checker would find.
 #[derive(Default)]
 struct Opened {
-    result: Mutex<Option<Result<()>>>,
+    /// With the errno of the thread.
+    result: Mutex<Option<(Result<()>, i32)>>,
     told: Condvar,
 }
 
 impl Opened {
     fn tell(&self, result: Result<()>) {
+        let errno = sys::process::errno_get();
         if let Ok(mut place) = self.result.lock() {
-            *place = Some(result);
+            *place = Some((result, errno));
         }
         self.told.notify_one();
     }
     fn wait(&self) -> Result<()> {
         let place = self.result.lock().map_err(|_| Error::System)?;
         let place = self.told.wait_while(place, |result| result.is_none());
-        place
+        let (result, errno) = place
             .map_err(|_| Error::System)?
-            .unwrap_or(Err(Error::System))
+            .unwrap_or((Err(Error::System), 0));
+        sys::process::errno_set(errno);
+        result
     }
 }
 
@@ -195,8 +199,10 @@ impl Instance {
         });
         drop(place);
         if started.is_err() {
+            let errno = sys::process::errno_get();
             self.request_stop();
             self.join_threads();
+            sys::process::errno_set(errno);
             // Nothing is left that could have seen it: the start may be tried again.
             self.context.segment.header().stopping.store_sync(0);
             self.context.end.drain();
@@ -385,7 +391,11 @@ fn spawn(body: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle
     let stack = sys::process::stack_limit().max(STACK_BYTES);
     let builder = std::thread::Builder::new().stack_size(stack);
     // Signals are the host's: our threads take none.
-    sys::process::with_signals_blocked(|| builder.spawn(body)).map_err(|_| Error::System)
+    sys::process::with_signals_blocked(|| builder.spawn(body)).map_err(|error| {
+        // pthread_create returns it, errno stays.
+        sys::process::errno_set(error.raw_os_error().unwrap_or(0));
+        Error::System
+    })
 }
 
 fn as_supervisor(context: &Context) {

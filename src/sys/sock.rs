@@ -249,7 +249,7 @@ pub fn socket_error(fd: RawFd) -> Errno {
 
 /// Gives the kernel what it takes now; EAGAIN when that is nothing. `more` says that the rest
 /// follows at once: the kernel then holds back an incomplete segment, at most 200 ms, see
-/// [`flush_nodelay`]. Beyond 1024 parts (the kernel's limit) the rest counts as not taken.
+/// [`push_out`]. Beyond 1024 parts (the kernel's limit) the rest counts as not taken.
 pub fn send_parts(fd: RawFd, parts: &[IoSlice<'_>], more: bool) -> Result<usize> {
     let mut flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     if more {
@@ -315,9 +315,10 @@ pub fn abort(fd: RawFd) {
     let _ = retry(|| unsafe { libc::connect(fd, &raw const nowhere, len) });
 }
 
-/// Pushes out what `more` held back. Setting TCP_NODELAY does that even when it is set already.
-pub fn flush_nodelay(fd: RawFd) {
-    let _ = set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
+/// Pushes out what `more` held back: clearing TCP_CORK does that even when it is not set, and leaves
+/// TCP_NODELAY as the setting wants it.
+pub fn push_out(fd: RawFd) {
+    let _ = set(fd, libc::IPPROTO_TCP, libc::TCP_CORK, 0);
 }
 
 /// Bytes in the kernel that the peer has not acknowledged (SIOCOUTQ). EINVAL on a listener.

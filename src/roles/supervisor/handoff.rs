@@ -334,7 +334,7 @@ impl Supervisor {
                 && slot.owner().worker() == holder
                 && slot.owner().state() == OwnerState::Reading
             {
-                sys::sock::flush_nodelay(slot.identity.fd.get());
+                sys::sock::push_out(slot.identity.fd.get());
             }
         }
     }

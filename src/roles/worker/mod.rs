@@ -239,7 +239,7 @@ impl Worker {
         if gone {
             self.on_channel_closed()?;
         }
-        if context.segment.header().supervisor_gone() {
+        if self.member.supervisor_over(&context) {
             return Err(Error::SupervisorGone);
         }
         // A host with a loop of its own polls now: what is lent meanwhile must wake it.

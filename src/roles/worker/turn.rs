@@ -432,7 +432,7 @@ impl Worker {
     fn uncork(&self, conn: &Conn<'_>) {
         if self.member.corked.get() == Some((conn.index, conn.generation)) {
             self.member.corked.set(None);
-            sock::flush_nodelay(conn.fd);
+            sock::push_out(conn.fd);
         }
     }
 }

@@ -306,12 +306,12 @@ fn a_full_connection_says_again_and_nothing_is_lost() {
 #[test]
 fn what_more_holds_back_is_pushed_by_the_flush() {
     let (dialled, accepted) = connection();
-    // Set from the start: the flush must push even then.
-    sock::flush_nodelay(dialled.as_raw());
+    // Not set before: clearing it must push even then.
+    sock::push_out(dialled.as_raw());
     let slices = [IoSlice::new(b"partial")];
     let sent = sock::send_parts(dialled.as_raw(), &slices, true);
     assert_eq!(sent, Ok(7));
-    sock::flush_nodelay(dialled.as_raw());
+    sock::push_out(dialled.as_raw());
     let mut not_sent: libc::c_int = -1;
     let fd = dialled.as_raw();
     let result = unsafe { libc::ioctl(fd, libc::SIOCOUTQNSD, &raw mut not_sent) };
