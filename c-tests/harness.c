@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum { MAX_EVENTS = 1 << 18, MAX_CHILDREN = 64, MAX_PEERS = 4096, MAX_SENDERS = 32, MAX_TAGS = 64, MAX_NUMBERS = 16384 };
+enum { MAX_EVENTS = 1 << 18, MAX_CHILDREN = 128, MAX_PEERS = 4096, MAX_SENDERS = 32, MAX_TAGS = 64, MAX_NUMBERS = 16384 };
 enum { ACCEPTED = 1, RECEIVED = 2, FAILED = 4, REFUSED = 8 };
 
 typedef struct shared {
@@ -413,7 +413,7 @@ static void worker_body(void *number) {
   if (rc != SIPWIRE_OK) h_fail("worker", *(int *)number, "sipwire_run_worker returned %d (%s)", rc, sipwire_strerror(rc));
 }
 
-static pid_t supervisor_pid, worker_pids[64];
+static pid_t supervisor_pid, worker_pids[MAX_CHILDREN];
 pid_t h_supervisor_pid(void) { return h_mode == H_PROCESSES ? supervisor_pid : getpid(); }
 pid_t h_worker_pid(int worker) { return h_mode == H_PROCESSES ? worker_pids[worker] : getpid(); }
 
@@ -602,7 +602,7 @@ uint32_t h_conn_flags(uint32_t conn_id) {
 #include "harness/ledger.c"
 
 /* ---- finish ---- */
-/* on_open first, on_close last, each once, and no callback of a connection before or after. */
+/* on_open first, on_close last, each once, and no callback of a connection before or after: no failure report either. */
 static void check_callback_order(void) {
   for (uint32_t i = 0; i < mem->next_event; i++) {
     h_event *e = event_at(i);
@@ -615,6 +615,8 @@ static void check_callback_order(void) {
       closes += other->type == EV_CLOSE;
       if (other->type == EV_MESSAGE && (opens != 1 || closes != 0))
         h_fail("finish", 0, "connection %u: on_message after %zu on_open and %zu on_close", e->conn_id, opens, closes);
+      if ((other->type == EV_FAILED || other->type == EV_WRITABLE) && closes != 0)
+        h_fail("finish", 0, "connection %u: %s after on_close", e->conn_id, other->type == EV_FAILED ? "on_send_failed" : "on_writable");
       if (other->type == EV_CLOSE && opens != 1) h_fail("finish", 0, "connection %u: on_close without on_open", e->conn_id);
     }
     if (opens != 1 || closes != 1) h_fail("finish", 0, "connection %u: %zu on_open, %zu on_close", e->conn_id, opens, closes);

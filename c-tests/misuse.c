@@ -15,6 +15,13 @@ static int32_t script(sipwire_instance *instance, sipwire_message *m) {
   return h_default_script(instance, m);
 }
 
+/* What a child does with its copy of a threaded parent's instance does not touch the parent. */
+static void child_frees_its_copy(void *attaches) {
+  if (attaches) CHECK_RC(SIPWIRE_OK, sipwire_attach(h_instance));
+  sipwire_free(h_instance);
+  h_instance = NULL;
+}
+
 static void not_attached(void *listener) {
   sipwire_target target = h_to_addr(listener);
   sipwire_conn_info info = {.struct_size = sizeof info};
@@ -74,6 +81,21 @@ int main(int argc, char **argv) {
   sipwire_target bad_family = target;
   bad_family.remote.family = 5;
   CHECK_RC(SIPWIRE_E_ARGUMENT, h_send_here(&bad_family, "x", 1, 1));
+  sipwire_target mixed = target, reserved = target;
+  mixed.local.family = 6;
+  CHECK_RC(SIPWIRE_E_ARGUMENT, h_send_here(&mixed, "x", 1, 1));
+  reserved.reserved = 5;
+  CHECK_RC(SIPWIRE_E_ARGUMENT, h_send_here(&reserved, "x", 1, 1));
+  CHECK_RC(SIPWIRE_E_ARGUMENT, sipwire_process_died(h_instance, 0));
+  CHECK_RC(SIPWIRE_E_ARGUMENT, sipwire_process_died(h_instance, -5));
+
+  /* lengths that no memory has: refused before anything is read or copied */
+  sipwire_iov huge[65];
+  for (int i = 0; i < 65; i++) huge[i] = (sipwire_iov){"x", SIZE_MAX};
+  CHECK_RC(SIPWIRE_E_TOO_LARGE, sipwire_send(h_instance, &target, huge, 1, 1));
+  CHECK_RC(SIPWIRE_E_TOO_LARGE, sipwire_send(h_instance, &target, huge, 65, 1));
+  for (int i = 0; i < 65; i++) huge[i].length = (size_t)1 << 40;
+  CHECK_RC(SIPWIRE_E_TOO_LARGE, sipwire_send(h_instance, &target, huge, 65, 1));
   sipwire_target unknown = h_to_conn(0x40123456);
   CHECK_RC(SIPWIRE_E_NO_CONNECTION, h_send_here(&unknown, "x", 1, 1));
   unknown.conn_id = 12; /* one of Kamailio's own, say */
@@ -100,9 +122,29 @@ int main(int argc, char **argv) {
   CHECK_NUM(2, small.stats.workers);
   for (size_t i = offsetof(sipwire_stats, accepted); i < sizeof small; i++) CHECK(small.bytes[i] == 0xAB, "byte %zu behind struct_size was written", i);
 
+  /* A newer host has a larger one: what this version does not know reads as zero. */
+  struct { sipwire_stats stats; unsigned char more[64]; } large;
+  memset(&large, 0xAB, sizeof large);
+  large.stats.struct_size = sizeof large;
+  CHECK_RC(SIPWIRE_OK, sipwire_stats_get(h_instance, &large.stats));
+  for (size_t i = 0; i < sizeof large.more; i++) CHECK_NUM(0, large.more[i]);
+
   /* role and phase */
   if (h_mode == H_THREADS) {
     CHECK_RC(SIPWIRE_E_ROLE, sipwire_start(h_instance)); /* already running */
+    h_peer *kept = h_client();
+    uint32_t kept_id = h_conn_of(kept);
+    for (int attaches = 0; attaches < 2; attaches++) {
+      pid_t child = h_fork(child_frees_its_copy, attaches ? &child : NULL);
+      h_expect_exit(child);
+      WAIT(h_gone(child), "the child ends");
+    }
+    STAYS(50, !h_ended(kept) && h_info(kept_id, &info), "the parent's connection was closed by its child");
+    info = (sipwire_conn_info){.struct_size = sizeof info};
+    sipwire_loop *loop = NULL;
+    CHECK_RC(SIPWIRE_E_ROLE, sipwire_loop_new(h_instance, SIPWIRE_ROLE_SUPERVISOR, 0, &loop)); /* one runs */
+    h_write_text(kept, h_request("OPTIONS", "kept", NULL, NULL));
+    h_await_answer(kept, 200, "kept");
   } else {
     CHECK_RC(SIPWIRE_E_ROLE, sipwire_run_worker(h_instance, 0)); /* this process is attached as a sender */
     CHECK_RC(SIPWIRE_E_ROLE, sipwire_run_supervisor(h_instance));

@@ -27,6 +27,26 @@ static void turn(void) {
   }
 }
 
+/* A host may poll before its first step: what came earlier makes the descriptor readable. */
+static void readable_before_the_first_step(void) {
+  h_peer *early = h_client();
+  h_write_text(early, h_request("OPTIONS", "early", NULL, NULL));
+  for (int i = 0; i < LOOPS; i++) {
+    struct pollfd fd = {.fd = sipwire_loop_fd(loop[i]), .events = POLLIN};
+    CHECK(poll(&fd, 1, 20000) == 1, "loop %d: nothing tells the host to step", i);
+  }
+  h_frame frame;
+  WAIT((turn(), h_next(early, &frame)), "the answer");
+  h_close(early);
+}
+
+/* A child that was forked has copies of the loops: it can neither drive nor end its parent's. */
+static void child_with_copies(void *unused) {
+  (void)unused;
+  for (int i = 0; i < LOOPS; i++) CHECK_RC(SIPWIRE_E_NOT_ATTACHED, sipwire_loop_step(loop[i]));
+  for (int i = LOOPS - 1; i >= 0; i--) sipwire_loop_free(loop[i]);
+}
+
 #define TURN_UNTIL(condition, ...) WAIT((turn(), condition), __VA_ARGS__)
 
 static int thread_count(void) {
@@ -50,6 +70,8 @@ int main(int argc, char **argv) {
   CHECK(second == NULL, "an out-parameter was written on failure");
   CHECK_NUM(1, thread_count());
 
+  readable_before_the_first_step();
+
   enum { PEERS = 10, ROUNDS = 5 };
   h_peer *peer[PEERS];
   for (int i = 0; i < PEERS; i++) peer[i] = h_client();
@@ -63,6 +85,11 @@ int main(int argc, char **argv) {
   }
   CHECK(h_worker(0).messages > 0 && h_worker(1).messages > 0, "worker 0 had %llu messages, worker 1 %llu", (unsigned long long)h_worker(0).messages,
         (unsigned long long)h_worker(1).messages);
+  pid_t child = h_fork(child_with_copies, NULL);
+  h_expect_exit(child);
+  TURN_UNTIL(h_gone(child), "the child ends");
+  for (int i = 0; i < PEERS; i++) h_write_text(peer[i], h_request("OPTIONS", "forked", NULL, NULL));
+  for (int i = 0; i < PEERS; i++) TURN_UNTIL(h_next(peer[i], &frame), "answer after the child ended, peer %d", i);
   TURN_UNTIL(STAT(connections_idle) == PEERS, "given back by timers of the host's loop");
 
   sipwire_addr addr;
