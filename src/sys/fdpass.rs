@@ -45,25 +45,15 @@ pub struct Received {
 pub enum Receive {
     Got(Received),
     Empty,
-    /// The other end is closed and everything is read. Never from a datagram channel.
+    /// The other end is closed and everything is read.
     Closed,
     Failed(Errno),
 }
 
-/// Two connected ends, one process each.
+/// Two connected ends, for a process each, or for many that write to one.
 pub fn channel() -> Result<(Fd, Fd)> {
-    pair(libc::SOCK_SEQPACKET)
-}
-
-/// (receiver, sender) or the other way round: for many senders that share one end and one receiver
-/// at the other. A receiver is not told when the senders end.
-pub fn datagram_channel() -> Result<(Fd, Fd)> {
-    pair(libc::SOCK_DGRAM)
-}
-
-fn pair(kind: libc::c_int) -> Result<(Fd, Fd)> {
     let mut ends: [RawFd; 2] = [-1; 2];
-    let kind = kind | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    let kind = libc::SOCK_SEQPACKET | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: `ends` takes the two descriptors.
     retry(|| unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()) })?;
     let [a, b] = ends;
@@ -106,10 +96,7 @@ pub fn pass(fd: RawFd, payload: &[u8], fds: &[RawFd]) -> Passed {
     match retry(|| unsafe { libc::sendmsg(fd, &raw const message, flags) }) {
         Ok(_) => Passed::Sent,
         Err(Errno::EAGAIN | Errno::ETOOMANYREFS | Errno::ENOBUFS | Errno::ENOMEM) => Passed::Full,
-        // ECONNREFUSED: how a datagram pair says it.
-        Err(Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN | Errno::ECONNREFUSED) => {
-            Passed::Gone
-        }
+        Err(Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN) => Passed::Gone,
         Err(errno) => Passed::Failed(errno),
     }
 }
