@@ -1040,8 +1040,8 @@ void sipwire_loop_free(struct sipwire_loop *loop_);
 
 /**
  * Sends one message. Written directly when nothing is queued on the connection, else queued and written
- * by the supervisor. Messages of one thread to one connection or address arrive in the order of its
- * calls.
+ * by the supervisor. Messages of one thread to one connection id, or to one address, arrive in the order
+ * of its calls; one to an id may overtake one to the address that still waits for a dial.
  *
  * `target`: connection id and/or remote address; without a connection to the address one is dialled
  * (unless the flags forbid it). `iov`, `iov_count`: the message in 1 to 1024 pieces; copied where need be,

@@ -13,8 +13,8 @@ const MAX_PARTS: usize = 64;
 const MAX_PIECES: usize = 1024;
 
 /// Sends one message. Written directly when nothing is queued on the connection, else queued and written
-/// by the supervisor. Messages of one thread to one connection or address arrive in the order of its
-/// calls.
+/// by the supervisor. Messages of one thread to one connection id, or to one address, arrive in the order
+/// of its calls; one to an id may overtake one to the address that still waits for a dial.
 ///
 /// `target`: connection id and/or remote address; without a connection to the address one is dialled
 /// (unless the flags forbid it). `iov`, `iov_count`: the message in 1 to 1024 pieces; copied where need be,
