@@ -2,8 +2,7 @@
 
 use super::boundary::call;
 use super::types::*;
-use crate::roles::host::{Failure, Host, Message, Wants};
-use crate::roles::info::ConnInfo;
+use crate::roles::host::{ConnInfo, Failure, Host, Message, Wants};
 use crate::shm::log_ring::Entry;
 use core::ffi::c_void;
 use once_cell::sync::OnceCell;

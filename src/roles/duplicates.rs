@@ -5,6 +5,7 @@ use crate::pure::error::Result;
 use crate::roles::memory::filled;
 use crate::sync::Word;
 use crate::sys::Fd;
+use crate::table::phase;
 use crate::table::segment::Segment;
 use std::os::fd::RawFd;
 
@@ -147,9 +148,7 @@ impl Duplicates {
                 && segment.slot(slot).is_none_or(|record| {
                     !record.is_open()
                         || record.owner().generation() != (kept >> 32) as u32
-                        || record.supervised.phase.get()
-                            & crate::roles::supervisor::phase::FD_CLOSED
-                            != 0
+                        || record.supervised.phase.get() & phase::FD_CLOSED != 0
                 });
             if stale {
                 self.drop_slot(slot);

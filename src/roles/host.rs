@@ -3,8 +3,37 @@
 
 use crate::pure::addr::Addr;
 use crate::pure::reason::Reason;
-use crate::roles::info::ConnInfo;
+use crate::pure::words::OwnerState;
 use crate::shm::log_ring::Entry as LogEntry;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnInfo {
+    pub conn_id: u32,
+    pub remote: Addr,
+    pub local: Addr,
+    pub outbound: bool,
+    pub connecting: bool,
+    pub async_mode: bool,
+    pub closing: bool,
+    pub half_closed: bool,
+    pub owner: OwnerState,
+    /// Worker index, -1: with the supervisor.
+    pub worker: i32,
+    pub listener: i32,
+    pub age_ms: u64,
+    pub idle_ms: u64,
+    pub lifetime_ms: u64,
+    pub queued_bytes: u64,
+    pub partial_bytes: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub messages_in: u64,
+    pub messages_out: u64,
+    pub conn_user: u64,
+    pub pending_answers: i32,
+    pub close_reason: u32,
+    pub close_errno: i32,
+}
 
 pub struct Message<'a> {
     pub conn_id: u32,

@@ -1,43 +1,14 @@
 //! A snapshot of one connection, read without locks: each value is true for some instant of the
 //! call, not all for the same one.
 
-use crate::pure::addr::Addr;
-use crate::pure::words::{GateWord, OwnerState};
+use crate::pure::words::GateWord;
 use crate::roles::context::Context;
+use crate::roles::host::ConnInfo;
 use crate::sync::Word;
+use crate::table::phase;
 use crate::table::slot::{Slot, unpack_reason};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConnInfo {
-    pub conn_id: u32,
-    pub remote: Addr,
-    pub local: Addr,
-    pub outbound: bool,
-    pub connecting: bool,
-    pub async_mode: bool,
-    pub closing: bool,
-    pub half_closed: bool,
-    pub owner: OwnerState,
-    /// Worker index, -1: with the supervisor.
-    pub worker: i32,
-    pub listener: i32,
-    pub age_ms: u64,
-    pub idle_ms: u64,
-    pub lifetime_ms: u64,
-    pub queued_bytes: u64,
-    pub partial_bytes: u64,
-    pub bytes_in: u64,
-    pub bytes_out: u64,
-    pub messages_in: u64,
-    pub messages_out: u64,
-    pub conn_user: u64,
-    pub pending_answers: i32,
-    pub close_reason: u32,
-    pub close_errno: i32,
-}
-
 pub fn of(context: &Context, index: u32, slot: &Slot, generation: u32, now_ms: u64) -> ConnInfo {
-    use crate::roles::supervisor::phase;
     let gate = GateWord(slot.output.gate.load_sync());
     let owner = slot.owner();
     let inbox = context

@@ -13,13 +13,12 @@ use crate::pure::words::{BlockUse, GateWord, Stamp};
 use crate::roles::context::Context;
 use crate::roles::member::Member;
 use crate::roles::notice::KIND_END;
-use crate::roles::supervisor::phase;
 use crate::shm::counters::Counter;
 use crate::shm::gate::{self, Take};
 use crate::sync::{Ordering, Word};
 use crate::sys::{self, sock};
 use crate::table::slot::{Slot, post};
-use crate::table::{blacklist, index, queue};
+use crate::table::{blacklist, index, phase, queue};
 
 pub const NO_CONNECT: u32 = 1;
 pub const CLOSE_AFTER: u32 = 2;

@@ -4,6 +4,7 @@
 pub mod blacklist;
 pub mod index;
 pub mod partial;
+pub mod phase;
 pub mod queue;
 pub mod segment;
 pub mod slot;

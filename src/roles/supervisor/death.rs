@@ -4,7 +4,7 @@
 use super::ending::Mode;
 use super::notices::Failed;
 use super::table::SlotLinks;
-use super::{Supervisor, lent, phase};
+use super::{Supervisor, lent};
 use crate::pure::reason::Reason;
 use crate::pure::words::{BlockUse, Holder, OwnerState, Stamp};
 use crate::roles::notice::{KIND_DONE, KIND_FAILED, KIND_TAKEN};
@@ -13,7 +13,7 @@ use crate::shm::gate;
 use crate::shm::participants::{SUPERVISOR, Tenant};
 use crate::sync::{Ordering, Word};
 use crate::table::slot::Slot;
-use crate::table::{blacklist, index, partial};
+use crate::table::{blacklist, index, partial, phase};
 use std::collections::HashSet;
 
 const LOG_ERROR: u8 = 1;

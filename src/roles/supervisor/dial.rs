@@ -1,10 +1,10 @@
 //! P5, dialling: messages to addresses without a connection come here; one connection is opened
 //! and all wait in its queue.
 
+use super::Supervisor;
 use super::ending::Mode;
 use super::notices::Failed;
 use super::table::Opening;
-use super::{Supervisor, phase};
 use crate::pure::addr::Addr;
 use crate::pure::limits::{Full, QueueState, admit};
 use crate::pure::reason::Reason;
@@ -19,7 +19,7 @@ use crate::sync::{Ordering, Word};
 use crate::sys::sock::{self, Dial};
 use crate::sys::{Errno, Fd};
 use crate::table::slot::{Slot, post};
-use crate::table::{blacklist, index};
+use crate::table::{blacklist, index, phase};
 
 impl Supervisor {
     /// Takes the dial list and places its messages, oldest first, at most `max` of them; the others

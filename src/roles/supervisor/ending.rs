@@ -4,9 +4,9 @@
 //! reported, FIN or reset, `on_close`, the slot is free. Each step is tried again whenever something
 //! posts the connection; a stuck gate holder or reader pins one slot and blocks nobody.
 
+use super::Supervisor;
 use super::flush::{Wrote, mark_taken};
 use super::notices::Failed;
-use super::{Supervisor, phase};
 use crate::pure::addr::Addr;
 use crate::pure::reason::Reason;
 use crate::pure::words::{GateWord, OwnerState};
@@ -16,7 +16,7 @@ use crate::shm::gate;
 use crate::sync::Word;
 use crate::sys::{Errno, sock};
 use crate::table::slot::{Slot, pack_reason, unpack_reason};
-use crate::table::{blacklist, index};
+use crate::table::{blacklist, index, phase};
 
 /// How a connection ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,7 +1,7 @@
 //! Writing queued output (P1): only the supervisor does it, under the gate.
 
+use super::Supervisor;
 use super::ending::Mode;
-use super::{Supervisor, phase};
 use crate::pure::reason::Reason;
 use crate::pure::words::{BlockUse, GateWord, Stamp};
 use crate::roles::notice::{KIND_DONE, KIND_TAKEN};
@@ -11,8 +11,8 @@ use crate::shm::counters::Counter;
 use crate::shm::gate;
 use crate::sync::Word;
 use crate::sys::{Errno, sock};
-use crate::table::queue;
 use crate::table::slot::{Slot, post};
+use crate::table::{phase, queue};
 use std::io::IoSlice;
 
 const MAX_PARTS: usize = 64;

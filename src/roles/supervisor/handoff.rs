@@ -1,12 +1,13 @@
 //! P3, lending: which worker gets a connection with unread data, and what happens when none can
 //! take it now (it waits with us, unread: no capacity cliff) or when its worker stalls.
 
-use super::{Supervisor, lent, phase};
+use super::{Supervisor, lent};
 use crate::pure::words::{Holder, OwnerState, OwnerWord};
 use crate::roles::notice::Entry;
 use crate::shm::counters::Counter;
 use crate::sync::Word;
 use crate::sys;
+use crate::table::phase;
 use crate::table::slot::Slot;
 
 /// A worker that holds connections is asked for a sign of life this often.

@@ -1,7 +1,7 @@
 //! Failure reports and notices of room (P9): a failed message's own blocks carry its report until
 //! a worker has told the host.
 
-use super::{Supervisor, phase};
+use super::Supervisor;
 use crate::pure::addr::Addr;
 use crate::pure::reason::Reason;
 use crate::pure::words::{BlockUse, Holder, Stamp};
@@ -11,8 +11,8 @@ use crate::roles::notice::{
 use crate::roles::sender::UNREPORTED;
 use crate::shm::journal::Step;
 use crate::sync::{Ordering, Word};
-use crate::table::queue;
 use crate::table::slot::{Output, Slot};
+use crate::table::{phase, queue};
 
 /// A notice in some worker's ring (or told just now).
 pub struct LentNotice {

@@ -1,7 +1,7 @@
 //! The supervisor's view of its slots: opening one, arming its registration, serving what was
 //! posted for it, freeing it.
 
-use super::{Supervisor, lent, phase};
+use super::{Supervisor, lent};
 use crate::pure::addr::Addr;
 use crate::pure::id::next_generation;
 use crate::pure::reason::Reason;
@@ -15,7 +15,7 @@ use crate::sys::Fd;
 use crate::sys::poll::{Interest, Ready};
 use crate::table::segment::Segment;
 use crate::table::slot::{Slot, flag, post, unpack_reason};
-use crate::table::{index, partial};
+use crate::table::{index, partial, phase};
 
 /// The timer links of all slots, for the wheel.
 pub struct SlotLinks<'a>(pub &'a Segment);

@@ -1,13 +1,14 @@
 //! P11: one timer entry for each connection, at or before its earliest deadline. What moves a
 //! deadline (progress, messages) does not touch the entry; when it fires we look again.
 
+use super::Supervisor;
 use super::ending::Mode;
 use super::table::SlotLinks;
-use super::{Supervisor, phase};
 use crate::pure::deadline::{self, Due, Limits, Times};
 use crate::pure::reason::Reason;
 use crate::pure::words::{GateWord, OwnerState};
 use crate::sync::Word;
+use crate::table::phase;
 use crate::table::slot::Slot;
 
 /// Deadlines served in one turn.

@@ -9,13 +9,12 @@ use crate::pure::reason::Reason;
 use crate::pure::words::{GateWord, OwnerWord};
 use crate::roles::host::Message;
 use crate::roles::sender::{self, Target};
-use crate::roles::supervisor::phase;
 use crate::shm::counters::Counter;
 use crate::sync::{Ordering, Word};
 use crate::sys::clock::monotonic_ms;
 use crate::sys::{Errno, sock};
-use crate::table::partial;
 use crate::table::slot::{Slot, post};
+use crate::table::{partial, phase};
 use std::ops::Range;
 use std::os::fd::RawFd;
 

@@ -1,0 +1,31 @@
+//! `Supervised::phase`, bit by bit: what the supervisor has done with a connection. Others only read it.
+
+/// The peer's FIN was read.
+pub const HALF_CLOSED: u32 = 1;
+/// The end has begun: a worker that has it in Reading gives it back.
+pub const ENDING: u32 = 2;
+/// Ending, but queued output goes first.
+pub const GRACEFUL: u32 = 4;
+/// Our FIN is out; input is discarded until the peer's.
+pub const LINGERING: u32 = 8;
+pub const FD_CLOSED: u32 = 16;
+/// In the list of ends to be told, or was.
+pub const CLOSE_LISTED: u32 = 32;
+/// A pong goes out when the queue is empty.
+pub const PONG_OWED: u32 = 64;
+/// In the list of hand-offs that could not go yet.
+pub const WAITING: u32 = 128;
+/// A sender was refused for want of room.
+pub const ROOM_WANTED: u32 = 256;
+/// Output is queued; async mode was counted.
+pub const QUEUED: u32 = 512;
+/// Held by a stalled worker and armed with us as well.
+pub const WATCHED: u32 = 1024;
+/// Ends with a reset.
+pub const RESET: u32 = 2048;
+/// Not read for a moment: partial messages are at their bound, or its worker had no fd.
+pub const DEFERRED: u32 = 4096;
+/// In the list of those that wait for room in all queues together.
+pub const ROOM_LISTED: u32 = 8192;
+/// In the list of gates that a sender held when something was queued behind it.
+pub const HOLDER_LISTED: u32 = 16384;
