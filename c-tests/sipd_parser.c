@@ -143,6 +143,42 @@ static void values_of_a_list(void)
     assert(!sip_next_value(&rest, &value));
 }
 
+static void values_of_several_headers(void)
+{
+    struct sip_values values;
+    struct str value;
+
+    assert(parse("OPTIONS sip:h SIP/2.0\r\nRoute: <sip:a>,\r\n <sip:b>\r\n" VIA "From: <sip:a@h>\r\nTo: <sip:b@h>\r\n"
+                 "Call-ID: c\r\nroute:\r\nCSeq: 1 OPTIONS\r\nROUTE: , <sip:c;lr>;x\r\n\r\n"));
+    values = sip_values(&m, SIP_ROUTE);
+    assert(sip_values_next(&values, &value) && is(value, "<sip:a>"));
+    assert(sip_values_next(&values, &value) && is(value, "<sip:b>"));
+    assert(sip_values_next(&values, &value) && is(value, "<sip:c;lr>;x"));
+    assert(!sip_values_next(&values, &value));
+    values = sip_values(&m, SIP_PROXY_REQUIRE);
+    assert(!sip_values_next(&values, &value));
+}
+
+static void names_of_headers(void)
+{
+    assert(sip_header_id(STR("v")) == SIP_VIA && sip_header_id(STR("VIA")) == SIP_VIA);
+    assert(sip_header_id(STR("proxy-require")) == SIP_PROXY_REQUIRE && sip_header_id(STR("s")) == SIP_OTHER);
+    assert(sip_header_id(STR("X")) == SIP_OTHER && sip_header_id(STR("")) == SIP_OTHER);
+    assert(sip_is_token(STR("a-.!%*_+`'~9")) && !sip_is_token(STR("")) && !sip_is_token(STR("a b")));
+    assert(!sip_is_token(STR("a:")) && !sip_is_token(STR("a\0b")) && !sip_is_token(STR("\xe9")));
+}
+
+static void one_parameter_after_the_other(void)
+{
+    struct str rest = STR("x ;a;b=\"1;2\" ; c ;"), one;
+
+    assert(sip_next_param(&rest, &one) && is(one, ";a"));
+    assert(sip_next_param(&rest, &one) && is(one, ";b=\"1;2\" "));
+    assert(sip_next_param(&rest, &one) && is(one, "; c "));
+    assert(sip_next_param(&rest, &one) && is(one, ";"));
+    assert(!sip_next_param(&rest, &one) && !sip_next_param(&rest, &one));
+}
+
 static void parameters(void)
 {
     struct str value, params = STR(";lr;Expires = 60 ;x=\"a;b=c\";y");
@@ -166,6 +202,8 @@ static void uris(void)
     assert(!sip_parse_uri(STR("tel:+123"), &uri) && !sip_parse_uri(STR("sip:"), &uri) && !sip_parse_uri(STR(""), &uri));
     assert(!sip_parse_uri(STR("sip:a@"), &uri) && !sip_parse_uri(STR("sip:a@[::1"), &uri));
     assert(!sip_parse_uri(STR("sip:h:x"), &uri));
+    assert(!sip_parse_uri(STR("sip:a@h\r\n ;x"), &uri) && !sip_parse_uri(STR("sip:a@h;x=\"y\""), &uri));
+    assert(!sip_parse_uri(STR("sip:a@h >"), &uri) && !sip_parse_uri(STR("sip:a@h\x7f"), &uri));
     assert(sip_name_addr(STR("\"<\" <sip:a@h;x=1>;tag=t"), &text, &params));
     assert(is(text, "sip:a@h;x=1") && is(params, ";tag=t"));
     assert(sip_name_addr(STR("sip:a@h;tag=t"), &text, &params) && is(text, "sip:a@h") && is(params, ";tag=t"));
@@ -191,6 +229,7 @@ static void inside(struct str part, struct str whole)
 static void use_all(struct str data)
 {
     struct str rest, value, text, params, found;
+    struct sip_values values;
     struct sip_uri uri;
     struct sip_via via;
 
@@ -212,6 +251,8 @@ static void use_all(struct str data)
             if (sip_name_addr(value, &text, &params)) {
                 inside(text, data);
                 sip_param(params, "tag", &found);
+                while (sip_next_param(&params, &found))
+                    inside(found, data);
                 if (sip_parse_uri(text, &uri)) {
                     inside(uri.host, data);
                     inside(uri.user, data);
@@ -219,6 +260,9 @@ static void use_all(struct str data)
             }
         }
     }
+    values = sip_values(&m, SIP_ROUTE);
+    while (sip_values_next(&values, &value))
+        inside(value, data);
     sip_parse_uri(data, &uri);
 }
 
@@ -288,6 +332,9 @@ int main(void)
     what_is_missing_is_named();
     too_many_headers_are_refused();
     values_of_a_list();
+    values_of_several_headers();
+    names_of_headers();
+    one_parameter_after_the_other();
     parameters();
     uris();
     numbers();

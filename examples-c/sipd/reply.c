@@ -9,28 +9,15 @@
 
 static void via_write_marked(struct text *out, const struct sip_via *via, const struct source *source)
 {
-    struct str rest = via->params, before, value;
+    struct str rest = via->params, param, value;
     char ip[ADDRESS_TEXT];
     sipwire_addr sent_by;
 
     text_add(out, STR("Via: "));
     text_add_unfolded(out, (struct str){via->text.s, (size_t)(via->params.s - via->text.s)});
-    while (rest.len > 0) { /* parameter by parameter, each with its ';' */
-        bool quoted = false;
-        size_t end = 1;
-        for (; end < rest.len && (quoted || rest.s[end] != ';'); end++) {
-            if (rest.s[end] == '"')
-                quoted = !quoted;
-            else if (quoted && rest.s[end] == '\\')
-                end++;
-        }
-        if (end > rest.len)
-            end = rest.len;
-        before = (struct str){rest.s, end};
-        if (!sip_param(before, "received", &value) && !sip_param(before, "rport", &value))
-            text_add_unfolded(out, before);
-        rest = (struct str){rest.s + end, rest.len - end};
-    }
+    while (sip_next_param(&rest, &param))
+        if (!sip_param(param, "received", &value) && !sip_param(param, "rport", &value))
+            text_add_unfolded(out, param);
     /* RFC 3261 18.2.1, RFC 3581 4: where rport is asked for, received is there too */
     if (via->rport >= 0 || !address_of_host(via->host, via->port, &sent_by) ||
         !address_same_ip(&sent_by, &source->remote))

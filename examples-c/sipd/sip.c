@@ -18,6 +18,7 @@ static const struct {
     {"Route", NULL, SIP_ROUTE},
     {"Record-Route", NULL, SIP_RECORD_ROUTE},
     {"Expires", NULL, SIP_EXPIRES},
+    {"Proxy-Require", NULL, SIP_PROXY_REQUIRE},
     /* only for their compact forms */
     {"Content-Type", "c", SIP_OTHER},
     {"Content-Encoding", "e", SIP_OTHER},
@@ -45,7 +46,14 @@ static int known_name(struct str name)
     return -1;
 }
 
-static bool is_token(struct str s)
+enum sip_header_id sip_header_id(struct str name)
+{
+    int i = known_name(name);
+
+    return i < 0 ? SIP_OTHER : known[i].id;
+}
+
+bool sip_is_token(struct str s)
 {
     for (size_t i = 0; i < s.len; i++) {
         char c = s.s[i];
@@ -100,7 +108,7 @@ static bool parse_start_line(struct sip_message *m)
     m->ruri = (struct str){space + 1, (size_t)(second - space - 1)};
     version = str_trim((struct str){second + 1, (size_t)(line.s + line.len - second - 1)});
     m->is_request = true;
-    return is_token(m->method) && m->ruri.len > 0 && str_equal_nocase(version, STR("SIP/2.0"));
+    return sip_is_token(m->method) && m->ruri.len > 0 && str_equal_nocase(version, STR("SIP/2.0"));
 }
 
 static bool parse_cseq(struct sip_message *m)
@@ -124,7 +132,6 @@ static bool parse_headers(struct sip_message *m, struct str *rest, const char **
     for (;;) {
         struct sip_header *h = &m->headers[m->header_count];
         const char *colon;
-        int i;
 
         if (!next_line(rest, true, &line))
             return *why = "Bad Line End", false;
@@ -139,11 +146,10 @@ static bool parse_headers(struct sip_message *m, struct str *rest, const char **
         h->name = (struct str){line.s, (size_t)(colon - line.s)};
         while (h->name.len > 0 && (h->name.s[h->name.len - 1] == ' ' || h->name.s[h->name.len - 1] == '\t'))
             h->name.len--;
-        if (!is_token(h->name))
+        if (!sip_is_token(h->name))
             return *why = "Bad Header Name", false;
         h->value = str_trim((struct str){colon + 1, (size_t)(line.s + line.len - colon - 1)});
-        i = known_name(h->name);
-        h->id = i < 0 ? SIP_OTHER : known[i].id;
+        h->id = sip_header_id(h->name);
         m->header_count++;
     }
 }

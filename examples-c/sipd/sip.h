@@ -16,6 +16,7 @@ enum sip_header_id {
     SIP_EXPIRES,
     SIP_FROM,
     SIP_MAX_FORWARDS,
+    SIP_PROXY_REQUIRE,
     SIP_RECORD_ROUTE,
     SIP_ROUTE,
     SIP_TO,
@@ -66,12 +67,28 @@ const struct sip_header *sip_find(const struct sip_message *m, enum sip_header_i
 /* The first header with that name, compact forms counted. */
 const struct sip_header *sip_find_name(const struct sip_message *m, struct str name);
 
+bool sip_is_token(struct str s);
+enum sip_header_id sip_header_id(struct str name); /* compact forms counted */
+
 /* The first of the values that commas separate; *rest is what follows. False: nothing left. */
 bool sip_next_value(struct str *rest, struct str *value);
+/* The values of all headers with one id, as if they stood in one (RFC 3261 7.3.1). */
+struct sip_values {
+    const struct sip_message *m;
+    enum sip_header_id id;
+    const struct sip_header *at;
+    struct str rest;
+};
+struct sip_values sip_values(const struct sip_message *m, enum sip_header_id id);
+bool sip_values_next(struct sip_values *values, struct str *value);
+
+/* The first parameter, from its ';' to the next; *rest is what follows. False: nothing left. */
+bool sip_next_param(struct str *rest, struct str *param);
 /* ";name" or ";name=value" in params. */
 bool sip_param(struct str params, const char *name, struct str *value);
 /* The URI of `"Name" <uri>;params` or `uri;params`; *params: those of the header, not of the URI. */
 bool sip_name_addr(struct str value, struct str *uri, struct str *params);
+/* sip: or sips:, without any byte that could end the line or the <...> that it is written into. */
 bool sip_parse_uri(struct str text, struct sip_uri *uri);
 bool sip_parse_via(struct str text, struct sip_via *via);
 #endif

@@ -47,20 +47,43 @@ bool sip_next_value(struct str *rest, struct str *value)
     return value->len > 0;
 }
 
+struct sip_values sip_values(const struct sip_message *m, enum sip_header_id id)
+{
+    return (struct sip_values){m, id, NULL, {"", 0}};
+}
+
+bool sip_values_next(struct sip_values *values, struct str *value)
+{
+    while (!sip_next_value(&values->rest, value)) {
+        values->at = sip_find(values->m, values->id, values->at);
+        if (values->at == NULL)
+            return false;
+        values->rest = values->at->value;
+    }
+    return true;
+}
+
+bool sip_next_param(struct str *rest, struct str *param)
+{
+    struct str params = tail(*rest, scan(*rest, ";", false));
+    size_t end = params.len == 0 ? 0 : 1 + scan(tail(params, 1), ";", false);
+
+    *param = head(params, end);
+    *rest = tail(params, end);
+    return param->len > 0;
+}
+
 bool sip_param(struct str params, const char *name, struct str *value)
 {
-    struct str want = str_of(name);
+    struct str want = str_of(name), one;
 
-    params = tail(params, scan(params, ";", false) + 1);
-    while (params.len > 0) {
-        size_t end = scan(params, ";", false);
-        struct str one = head(params, end);
+    while (sip_next_param(&params, &one)) {
+        one = tail(one, 1);
         size_t equals = scan(one, "=", false);
         if (str_equal_nocase(str_trim(head(one, equals)), want)) {
             *value = str_trim(tail(one, equals + 1));
             return true;
         }
-        params = tail(params, end + 1);
     }
     return false;
 }
@@ -119,6 +142,9 @@ bool sip_parse_uri(struct str text, struct sip_uri *uri)
     size_t end;
 
     *uri = (struct sip_uri){{"", 0}, {"", 0}, {"", 0}, {"", 0}, 0};
+    for (end = 0; end < text.len; end++)
+        if ((unsigned char)text.s[end] <= ' ' || text.s[end] == 0x7f || memchr("<>\"", text.s[end], 3) != NULL)
+            return false;
     colon = memchr(text.s, ':', text.len);
     if (colon == NULL)
         return false;
