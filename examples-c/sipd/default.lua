@@ -25,10 +25,18 @@ function route(msg)
     return
   end
 
-  -- A request inside a dialog, or with a Route, says itself where it goes.
+  -- A request inside a dialog, or with a Route, says itself where it goes. Where we cannot go there (a name that only DNS
+  -- knows, sips: without TLS) it must not end at a user of ours who happens to have the same name.
   local hop = msg.next_hop
   if hop then
     relay(msg, hop)
+    return
+  elseif hop == false then
+    if msg.next_uri:lower():find("^sips:") then
+      answer(msg, 416, "Unsupported URI Scheme")
+    else
+      answer(msg, 503, "Service Unavailable")
+    end
     return
   end
 

@@ -3,6 +3,7 @@
 
 #include "log.h"
 #include "relay.h"
+#include "route.h"
 #include "script.h"
 
 bool receive(struct engine *e, struct str message, const struct source *source)
@@ -20,9 +21,11 @@ bool receive(struct engine *e, struct str message, const struct source *source)
         reply(&e->request, &e->out, 400, str_of(why), STR(""));
         return true;
     }
-    if (m->is_request)
+    if (m->is_request) {
+        route_read(&e->request);
         script_route(e);
-    else
+    } else {
         relay_response(m, &e->out);
+    }
     return true;
 }

@@ -97,14 +97,13 @@ static void copy_rest(struct text *out, const struct sip_message *m, bool reques
     text_add(out, m->body);
 }
 
-static const char *build(const struct request *r, const struct destination *to, struct str ruri, unsigned long hops,
+static const char *build(const struct request *r, const struct destination *to, struct str target, unsigned long hops,
                          struct text *out)
 {
     const struct sip_message *m = &r->sip;
     sipwire_conn_info info = {0};
     sipwire_addr sent_by, remote = to->addr;
     char branch[BRANCH_TEXT], token[FLOW_TEXT], address[ADDRESS_TEXT];
-    struct str next;
 
     if (to->kind == TO_CONN) {
         if (!conn_is_alive(to->conn_id, &info))
@@ -118,18 +117,18 @@ static const char *build(const struct request *r, const struct destination *to, 
     flow_write_via(flow_of_source(&r->source), str_of(branch), token);
 
     text_clear(out);
-    text_addf(out, "%.*s %.*s SIP/2.0\r\n", STR_FMT(m->method), STR_FMT(ruri.len > 0 ? ruri : m->ruri));
+    text_addf(out, "%.*s %.*s SIP/2.0\r\n", STR_FMT(m->method), STR_FMT(route_request_uri(r, target)));
     text_addf(out, "Via: SIP/2.0/%s %s;branch=%s;sw=%s\r\n", to->kind == TO_UDP ? "UDP" : "TCP",
               address_text(&sent_by, address), branch, token);
     via_write(out, m, 0, &r->source);
     route_record(out, r, to, &sent_by);
-    route_write(out, m, route_own_count(m, &next));
+    route_write(out, r, target);
     text_addf(out, "Max-Forwards: %lu\r\n", hops);
     copy_rest(out, m, true);
     return out->failed ? "no memory" : NULL;
 }
 
-const char *relay_request(const struct request *r, const struct destination *to, struct str ruri, struct text *out)
+const char *relay_request(const struct request *r, const struct destination *to, struct str contact, struct text *out)
 {
     const struct sip_header *h = sip_find(&r->sip, SIP_MAX_FORWARDS, NULL);
     unsigned long hops = MAX_HOPS + 1;
@@ -142,7 +141,7 @@ const char *relay_request(const struct request *r, const struct destination *to,
         return reply(r, out, 483, STR("Too Many Hops"), STR("")), NULL;
     if (is_loop(r))
         return reply(r, out, 482, STR("Loop Detected"), STR("")), NULL;
-    why = build(r, to, ruri, hops - 1, out);
+    why = build(r, to, contact.len > 0 ? contact : r->sip.ruri, hops - 1, out);
     if (why == NULL)
         why = send_message(to, (struct str){out->data, out->length}, COOKIE_REQUEST, &code);
     return why;

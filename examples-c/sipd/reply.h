@@ -2,13 +2,7 @@
  * Called by relay.c, save.c, script.c and delayed.c. */
 #ifndef SIPD_REPLY_H
 #define SIPD_REPLY_H
-#include "send.h"
-#include "sip.h"
-
-struct request {
-    struct sip_message sip;
-    struct source source;
-};
+#include "request.h"
 
 /* All Via lines of m but the topmost `skip`. With `mark` the first one written is the client's own and is given
  * received and rport; what the client wrote there itself is not believed. */

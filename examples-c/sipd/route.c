@@ -1,68 +1,96 @@
-/* Loose routing; see route.h. */
+/* Routing by what a request carries; see route.h. */
 #include "route.h"
 
 #include "flow.h"
 #include "listeners.h"
 #include "registrar.h"
 
-static bool route_uri(struct str value, struct sip_uri *uri, struct str *text)
+/* Ours is where we listen, and where this request came to: a wildcard listener may have got that address since. */
+static bool own_uri(const struct request *r, const struct sip_uri *uri)
+{
+    sipwire_addr addr;
+
+    return listeners_own(uri->host, uri->port) ||
+           (address_of_host(uri->host, uri->port, &addr) && address_equal(&addr, &r->source.local));
+}
+
+/* Our Record-Route by its form; whether the token is good is seen when it is read. Ours of before a restart is one. */
+static bool own_record_route(const struct request *r, const struct sip_uri *uri)
+{
+    return own_uri(r, uri) && flow_is_route(uri->user);
+}
+
+/* The URI of a Route value; what is no name-addr is returned as it is. False: not a SIP URI. */
+static bool route_uri(struct str value, struct str *text, struct sip_uri *uri)
 {
     struct str params;
 
+    *text = value;
     return sip_name_addr(value, text, &params) && sip_parse_uri(*text, uri);
 }
 
-/* Counts the topmost entries of ours; *token: the user part of the last one. */
-static int own_entries(const struct sip_message *m, struct str *token, struct str *next)
+/* RFC 3261 16.4: a strict router has put our Record-Route into the Request-URI. What stood there is the last Route. */
+static void undo_strict_routing(struct request *r, struct str last)
 {
-    const struct sip_header *h = NULL;
-    struct str rest, value, text;
+    struct sip_uri record_route, target;
+    struct str text;
+
+    if (!sip_parse_uri(r->sip.ruri, &record_route) || !own_record_route(r, &record_route) ||
+        !route_uri(last, &text, &target))
+        return;
+    r->sip.ruri = text;
+    r->route.token = record_route.user;
+    r->route.count--;
+}
+
+void route_read(struct request *r)
+{
+    struct route *route = &r->route;
+    struct sip_values values = sip_values(&r->sip, SIP_ROUTE);
+    struct str value, last = STR(""), lr;
     struct sip_uri uri;
-    int count = 0;
 
-    *next = STR("");
-    *token = STR("");
-    while ((h = sip_find(m, SIP_ROUTE, h)) != NULL) {
-        rest = h->value;
-        while (sip_next_value(&rest, &value)) {
-            if (!route_uri(value, &uri, &text)) {
-                *next = value; /* not a SIP URI: not ours, and nowhere we can go */
-                return count;
-            }
-            if (!listeners_own(uri.host, uri.port) && !flow_is_route(uri.user)) {
-                *next = text;
-                return count;
-            }
-            *token = uri.user;
-            count++;
+    *route = (struct route){.token = STR(""), .next = STR("")};
+    for (; sip_values_next(&values, &value); last = value)
+        route->count++;
+    if (route->count > 0)
+        undo_strict_routing(r, last);
+    values = sip_values(&r->sip, SIP_ROUTE);
+    for (; route->own < route->count && sip_values_next(&values, &value); route->own++) {
+        bool readable = route_uri(value, &route->next, &uri);
+        if (!readable || !own_uri(r, &uri)) {
+            route->strict = readable && !sip_param(uri.params, "lr", &lr);
+            return;
         }
+        route->next = STR("");
+        if (own_record_route(r, &uri))
+            route->token = uri.user;
     }
-    return count;
 }
 
-int route_own_count(const struct sip_message *m, struct str *next)
+struct str route_request_uri(const struct request *r, struct str target)
 {
-    struct str token;
-
-    return own_entries(m, &token, next);
+    return r->route.strict ? r->route.next : target;
 }
 
-void route_write(struct text *out, const struct sip_message *m, int skip)
+static void write_one(struct text *out, const char *before, struct str value, const char *after)
 {
-    const struct sip_header *h = NULL;
-    struct str rest, value;
+    text_addf(out, "Route: %s", before);
+    text_add_unfolded(out, value);
+    text_addf(out, "%s\r\n", after);
+}
 
-    while ((h = sip_find(m, SIP_ROUTE, h)) != NULL) {
-        rest = h->value;
-        while (skip > 0 && sip_next_value(&rest, &value))
-            skip--;
-        rest = str_trim(rest);
-        if (rest.len == 0)
-            continue;
-        text_add(out, STR("Route: "));
-        text_add_unfolded(out, rest);
-        text_add(out, STR("\r\n"));
-    }
+void route_write(struct text *out, const struct request *r, struct str target)
+{
+    struct sip_values values = sip_values(&r->sip, SIP_ROUTE);
+    int first = r->route.own + (r->route.strict ? 1 : 0); /* RFC 3261 16.6 step 6: it is in the Request-URI */
+    struct str value;
+
+    for (int i = 0; i < r->route.count && sip_values_next(&values, &value); i++)
+        if (i >= first)
+            write_one(out, "", value, "");
+    if (r->route.strict)
+        write_one(out, "<", target, ">");
 }
 
 static bool starts_dialog(const struct sip_message *m)
@@ -81,7 +109,7 @@ static void record(struct text *out, const char *token, const sipwire_addr *addr
 
 void route_record(struct text *out, const struct request *r, const struct destination *to, const sipwire_addr *sent_by)
 {
-    enum transport leaves = to->kind == TO_UDP ? TRANSPORT_UDP : TRANSPORT_TCP;
+    enum transport leaves = to->kind == TO_UDP ? TRANSPORT_UDP : TRANSPORT_TCP, came = r->source.transport;
     char token[FLOW_TEXT];
     sipwire_addr came_to;
 
@@ -89,20 +117,20 @@ void route_record(struct text *out, const struct request *r, const struct destin
         return;
     flow_write_route(flow_of_source(&r->source), flow_of_destination(to), r->sip.from_tag, token);
     record(out, token, sent_by, leaves);
-    if (leaves != r->source.transport &&
-        listeners_sent_by(r->source.transport, &r->source.remote, &r->source.local, &came_to))
-        record(out, token, &came_to, r->source.transport);
+    if (listeners_sent_by(came, &r->source.remote, &r->source.local, &came_to) &&
+        (leaves != came || !address_equal(sent_by, &came_to)))
+        record(out, token, &came_to, came);
 }
 
 /* The flow to the other end of the dialog, when our Record-Route comes back in this request. */
-static bool dialog_flow(const struct request *r, struct str token, struct destination *to)
+static bool dialog_flow(const struct request *r, struct destination *to)
 {
     struct flow source, target, flow;
     sipwire_conn_info info;
 
-    if (flow_read_route(token, r->sip.from_tag, &source, &target))
+    if (flow_read_route(r->route.token, r->sip.from_tag, &source, &target))
         flow = target;
-    else if (flow_read_route(token, r->sip.to_tag, &source, &target))
+    else if (flow_read_route(r->route.token, r->sip.to_tag, &source, &target))
         flow = source;
     else
         return false;
@@ -130,19 +158,28 @@ static bool uri_destination(const struct sip_uri *uri, struct destination *to)
     return true;
 }
 
-bool route_next_hop(const struct request *r, struct destination *to)
+struct str route_next_uri(const struct request *r)
 {
-    struct str token, next, text;
-    struct sip_uri uri;
-    int own = own_entries(&r->sip, &token, &next);
+    return r->route.next.len > 0 ? r->route.next : r->sip.ruri;
+}
 
-    if (next.len > 0)
-        return route_uri(next, &uri, &text) && uri_destination(&uri, to);
-    if (own > 0 && dialog_flow(r, token, to))
-        return true;
-    if (registrar_find_contact(r->sip.ruri, to))
-        return true;
+enum next_hop route_next_hop(const struct request *r, struct destination *to)
+{
+    const struct route *route = &r->route;
+    struct sip_uri uri;
+    bool readable = sip_parse_uri(route_next_uri(r), &uri);
+
+    if (route->next.len > 0)
+        return readable && uri_destination(&uri, to) ? NEXT_HOP_KNOWN : NEXT_HOP_UNREACHABLE;
+    if (dialog_flow(r, to) || registrar_find_contact(r->sip.ruri, to))
+        return NEXT_HOP_KNOWN;
     /* A Request-URI that is merely not ours does not count without our Route: the ACK to a refused INVITE has a To tag
      * and must go where the script sent the INVITE. */
-    return own > 0 && sip_parse_uri(r->sip.ruri, &uri) && !listeners_own(uri.host, uri.port) && uri_destination(&uri, to);
+    if ((route->own == 0 && route->token.len == 0) || (readable && own_uri(r, &uri)))
+        return NEXT_HOP_UNSAID;
+    if (readable && uri_destination(&uri, to))
+        return NEXT_HOP_KNOWN;
+    /* With our Record-Route it is the contact of a dialog. A phone that has us as its outbound proxy names users of its
+     * domain with our Route alone. */
+    return route->token.len > 0 ? NEXT_HOP_UNREACHABLE : NEXT_HOP_UNSAID;
 }

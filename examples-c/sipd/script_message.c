@@ -197,9 +197,20 @@ static bool push_field(lua_State *lua, const struct engine *e, const char *name)
         lua_pushinteger(lua, source->conn_id);
     } else if (strcmp(name, "worker") == 0) {
         lua_pushinteger(lua, e->number);
-    } else if (strcmp(name, "next_hop") == 0 && route_next_hop(&e->request, &to)) {
-        destination_text(&to, text);
-        lua_pushstring(lua, text);
+    } else if (strcmp(name, "next_hop") == 0) {
+        switch (route_next_hop(&e->request, &to)) {
+        case NEXT_HOP_UNSAID:
+            return false;
+        case NEXT_HOP_KNOWN:
+            destination_text(&to, text);
+            lua_pushstring(lua, text);
+            break;
+        case NEXT_HOP_UNREACHABLE: /* not nil: it must not be taken for a request that leaves it to the script */
+            lua_pushboolean(lua, 0);
+            break;
+        }
+    } else if (strcmp(name, "next_uri") == 0) {
+        push_str(lua, route_next_uri(&e->request));
     } else {
         return false;
     }
