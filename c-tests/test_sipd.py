@@ -181,3 +181,63 @@ def test_one_record_route_is_enough_for_one_address(mode, tmp_path):
         with Tcp(server.ports["tcp"]) as caller:
             _, invite, _ = dialog(caller, callee, server.ports["tcp"])
             assert len(invite.all("Record-Route")) == 1
+
+
+# ---- loops, spirals, branches (RFC 3261 16.3, 16.11) ----
+
+
+def send_back(hop, message, *lines, port=None):
+    """A request comes back to sipd from another hop as it arrived there, with a Via more and Max-Forwards one less."""
+    hops = int(message.header("Max-Forwards"))
+    text = re.sub(r"Max-Forwards: \d+", f"Max-Forwards: {hops - 1}", message.text)
+    start, _, rest = text.partition("\r\n")
+    via = f"Via: SIP/2.0/{hop.via};branch=z9hG4bKback{hops}"
+    hop.send("\r\n".join([start, via, *lines, rest, "", ""]), port)
+
+
+def test_a_spiral_is_relayed_again(mode, tmp_path):
+    with Udp() as phone, Udp() as application:
+        script = f"""
+            function route(msg)
+              local seen = msg.source_port == {application.port}
+              msg:relay("udp:127.0.0.1:" .. (seen and {phone.port} or {application.port}))
+            end"""
+        with start(mode, tmp_path, script=script) as server, Udp(server.ports["udp"]) as caller:
+            caller.send(request("MESSAGE", "sip:bob@example.com", caller.via))
+            send_back(application, application.expect("MESSAGE"), port=server.ports["udp"])
+            assert len(phone.expect("MESSAGE").all("Via")) == 4
+            caller.nothing()
+
+
+def test_a_request_that_comes_back_changed_is_a_spiral_and_the_same_again_a_loop(mode, tmp_path):
+    with start(mode, tmp_path, script="function route(msg) msg:relay(msg:header('Subject')) end") as server:
+        with Udp(server.ports["udp"]) as hop, Udp(server.ports["udp"]) as caller:
+            subject = f"Subject: udp:127.0.0.1:{hop.port}"
+            caller.send(request("MESSAGE", "sip:bob@example.com", caller.via, subject))
+            send_back(hop, hop.expect("MESSAGE"))  # from elsewhere than before
+            send_back(hop, hop.expect("MESSAGE"), "X-Seen: 1")
+            send_back(hop, hop.expect("MESSAGE"))
+            hop.expect(482)
+
+
+def test_a_loop_through_ourselves_ends_before_max_forwards_does(mode, tmp_path):
+    script = "function route(msg) msg:relay(msg:header('Subject')) end"
+    with start(mode, tmp_path, script=script) as server, Tcp(server.ports["tcp"]) as caller:
+        subject = f"Subject: tcp:127.0.0.1:{server.ports['tcp']}"
+        caller.ask(request("OPTIONS", "sip:bob@example.com", caller.via, subject), 482)
+
+
+def test_cancel_ack_and_a_repeat_have_the_branch_of_their_invite(mode, tmp_path):
+    with start(mode, tmp_path) as server, Tcp(server.ports["tcp"]) as bob, Udp(server.ports["udp"]) as caller:
+        register(bob, "bob", "<sip:bob@127.0.0.1:5999;transport=tcp>")
+        uri, via = f"sip:bob@127.0.0.1:{server.ports['udp']}", f"{caller.via};branch=z9hG4bKone;rport"
+        branches = []
+        for method in ("INVITE", "INVITE", "CANCEL", "ACK"):
+            to = f"<{uri}>;tag=refused" if method == "ACK" else f"<{uri}>"
+            caller.send(request(method, uri, via, call="branch", to=to))
+            message = bob.expect(method)
+            assert message.ruri == "sip:bob@127.0.0.1:5999;transport=tcp"
+            branches.append(message.branch)
+        assert len(set(branches)) == 1, branches
+        caller.send(request("INVITE", uri, f"{caller.via};branch=z9hG4bKtwo", call="branch"))
+        assert bob.expect("INVITE").branch not in branches

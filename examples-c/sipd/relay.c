@@ -14,24 +14,27 @@
 
 enum { BRANCH_TEXT = 48, MAX_HOPS = 70 };
 
-/* What the way of a request through us depends on (RFC 3261 16.3 step 4, RFC 5393). Not the Vias, which grow, and not
- * the To tag, which an ACK has and its INVITE has not. A request that comes back with the same is in a loop. */
-static uint32_t loop_hash(const struct request *r)
+/* What routing can depend on: how the request came, and all of it but what each hop changes. One that comes back with
+ * the same goes the same way again, a loop; one that comes back changed is a spiral and legitimate (RFC 3261 16.3 step
+ * 4, RFC 5393). */
+static uint64_t loop_hash(const struct request *r)
 {
-    const struct sip_header *h = NULL;
-    uint64_t routes = 0;
-    char ip[ADDRESS_TEXT], cseq[24];
+    const struct sip_message *m = &r->sip;
+    char from[ADDRESS_TEXT];
+    uint64_t hash =
+        HASH(m->start_line, str_of(transport_name(r->source.transport)), str_of(address_text(&r->source.remote, from)));
 
-    while ((h = sip_find(&r->sip, SIP_ROUTE, h)) != NULL)
-        routes = HASH((struct str){(const char *)&routes, sizeof routes}, h->value);
-    snprintf(cseq, sizeof cseq, "%lu", r->sip.cseq_number);
-    return (uint32_t)HASH(r->sip.call_id->value, r->sip.from_tag, str_of(cseq), r->sip.ruri,
-                          (struct str){(const char *)&routes, sizeof routes},
-                          str_of(address_ip(&r->source.remote, false, ip)));
+    for (size_t i = 0; i < m->header_count; i++) {
+        const struct sip_header *h = &m->headers[i];
+        if (h->id != SIP_VIA && h->id != SIP_MAX_FORWARDS && h->id != SIP_RECORD_ROUTE)
+            hash = HASH((struct str){(const char *)&hash, sizeof hash}, h->line);
+    }
+    return hash;
 }
 
-/* The same for every repeat of a request, and for the CANCEL and the ACK of an INVITE (RFC 3261 16.11). */
-static void make_branch(const struct request *r, char buffer[BRANCH_TEXT])
+/* The same for every repeat of a request, and for the CANCEL and the ACK of an INVITE (RFC 3261 16.11): only of what
+ * they have in common. The target counts: two copies for two contacts are two transactions. */
+static void make_branch(const struct request *r, struct str target, char buffer[BRANCH_TEXT])
 {
     const struct sip_via *via = &r->sip.via;
     char port[16], cseq[24];
@@ -40,10 +43,10 @@ static void make_branch(const struct request *r, char buffer[BRANCH_TEXT])
     snprintf(port, sizeof port, "%d", via->port);
     snprintf(cseq, sizeof cseq, "%lu", r->sip.cseq_number);
     if (via->branch.len > sizeof MAGIC - 1 && memcmp(via->branch.s, MAGIC, sizeof MAGIC - 1) == 0)
-        transaction = HASH(via->branch, via->host, str_of(port));
+        transaction = HASH(via->branch, via->host, str_of(port), target);
     else /* a client of RFC 2543 */
-        transaction = HASH(via->text, r->sip.call_id->value, str_of(cseq), r->sip.from_tag, r->sip.ruri);
-    snprintf(buffer, BRANCH_TEXT, MAGIC "%016llx.%08x", (unsigned long long)transaction, loop_hash(r));
+        transaction = HASH(via->text, r->sip.call_id->value, str_of(cseq), r->sip.from_tag, target);
+    snprintf(buffer, BRANCH_TEXT, MAGIC "%016llx", (unsigned long long)transaction);
 }
 
 /* A Via that we wrote: the proof in `sw` fits the branch. */
@@ -54,22 +57,17 @@ static bool own_via(const struct sip_via *via, struct flow *source)
     return sip_param(via->params, "sw", &value) && flow_read_via(value, via->branch, source);
 }
 
-static bool is_loop(const struct request *r)
+static bool is_loop(const struct request *r, struct str loop)
 {
-    const struct sip_header *h = NULL;
-    struct str rest, value;
+    struct sip_values values = sip_values(&r->sip, SIP_VIA);
+    struct str value, before;
     struct sip_via via;
     struct flow source;
-    char mine[16];
 
-    snprintf(mine, sizeof mine, ".%08x", loop_hash(r));
-    while ((h = sip_find(&r->sip, SIP_VIA, h)) != NULL) {
-        rest = h->value;
-        while (sip_next_value(&rest, &value))
-            if (sip_parse_via(value, &via) && via.branch.len > 9 &&
-                str_equal((struct str){via.branch.s + via.branch.len - 9, 9}, str_of(mine)) && own_via(&via, &source))
-                return true;
-    }
+    while (sip_values_next(&values, &value))
+        if (sip_parse_via(value, &via) && sip_param(via.params, "loop", &before) && str_equal(before, loop) &&
+            own_via(&via, &source))
+            return true;
     return false;
 }
 
@@ -97,8 +95,8 @@ static void copy_rest(struct text *out, const struct sip_message *m, bool reques
     text_add(out, m->body);
 }
 
-static const char *build(const struct request *r, const struct destination *to, struct str target, unsigned long hops,
-                         struct text *out)
+static const char *build(const struct request *r, const struct destination *to, struct str target, struct str loop,
+                         unsigned long hops, struct text *out)
 {
     const struct sip_message *m = &r->sip;
     sipwire_conn_info info = {0};
@@ -113,13 +111,13 @@ static const char *build(const struct request *r, const struct destination *to, 
     if (!listeners_sent_by(to->kind == TO_UDP ? TRANSPORT_UDP : TRANSPORT_TCP, &remote,
                            to->kind == TO_CONN ? &info.local : NULL, &sent_by))
         return "no listener";
-    make_branch(r, branch);
+    make_branch(r, target, branch);
     flow_write_via(flow_of_source(&r->source), str_of(branch), token);
 
     text_clear(out);
     text_addf(out, "%.*s %.*s SIP/2.0\r\n", STR_FMT(m->method), STR_FMT(route_request_uri(r, target)));
-    text_addf(out, "Via: SIP/2.0/%s %s;branch=%s;sw=%s\r\n", to->kind == TO_UDP ? "UDP" : "TCP",
-              address_text(&sent_by, address), branch, token);
+    text_addf(out, "Via: SIP/2.0/%s %s;branch=%s;sw=%s;loop=%.*s\r\n", to->kind == TO_UDP ? "UDP" : "TCP",
+              address_text(&sent_by, address), branch, token, STR_FMT(loop));
     via_write(out, m, 0, &r->source);
     route_record(out, r, to, &sent_by);
     route_write(out, r, target);
@@ -132,6 +130,7 @@ const char *relay_request(const struct request *r, const struct destination *to,
 {
     const struct sip_header *h = sip_find(&r->sip, SIP_MAX_FORWARDS, NULL);
     unsigned long hops = MAX_HOPS + 1;
+    char loop[24];
     const char *why;
     int32_t code;
 
@@ -139,9 +138,10 @@ const char *relay_request(const struct request *r, const struct destination *to,
         return reply(r, out, 400, STR("Bad Max-Forwards"), STR("")), NULL;
     if (hops == 0)
         return reply(r, out, 483, STR("Too Many Hops"), STR("")), NULL;
-    if (is_loop(r))
+    snprintf(loop, sizeof loop, "%016llx", (unsigned long long)loop_hash(r));
+    if (is_loop(r, str_of(loop)))
         return reply(r, out, 482, STR("Loop Detected"), STR("")), NULL;
-    why = build(r, to, contact.len > 0 ? contact : r->sip.ruri, hops - 1, out);
+    why = build(r, to, contact.len > 0 ? contact : r->sip.ruri, str_of(loop), hops - 1, out);
     if (why == NULL)
         why = send_message(to, (struct str){out->data, out->length}, COOKIE_REQUEST, &code);
     return why;
@@ -150,17 +150,10 @@ const char *relay_request(const struct request *r, const struct destination *to,
 /* The element below our topmost Via. */
 static bool second_via(const struct sip_message *m, struct sip_via *via)
 {
-    const struct sip_header *h = NULL;
-    struct str rest, value;
-    int seen = 0;
+    struct sip_values values = sip_values(m, SIP_VIA);
+    struct str value;
 
-    while ((h = sip_find(m, SIP_VIA, h)) != NULL) {
-        rest = h->value;
-        while (sip_next_value(&rest, &value))
-            if (++seen == 2)
-                return sip_parse_via(value, via);
-    }
-    return false;
+    return sip_values_next(&values, &value) && sip_values_next(&values, &value) && sip_parse_via(value, via);
 }
 
 /* The way back to who sent the request that our topmost Via stands for. */
