@@ -241,3 +241,17 @@ def test_cancel_ack_and_a_repeat_have_the_branch_of_their_invite(mode, tmp_path)
         assert len(set(branches)) == 1, branches
         caller.send(request("INVITE", uri, f"{caller.via};branch=z9hG4bKtwo", call="branch"))
         assert bob.expect("INVITE").branch not in branches
+
+
+# ---- what is not relayed ----
+
+
+def test_an_extension_that_a_proxy_must_support_is_refused(mode, tmp_path):
+    with Udp() as callee, start(mode, tmp_path, script=relay_to(callee)) as server, Tcp(server.ports["tcp"]) as caller:
+        extensions = ["Proxy-Require: sec-agree, foo", "proxy-require: bar"]
+        answer = caller.ask(request("INVITE", "sip:bob@example.com", caller.via, *extensions), 420)
+        assert answer.header("Unsupported") == "sec-agree, foo, bar"
+        callee.nothing()
+        for method in ("CANCEL", "ACK"):
+            caller.send(request(method, "sip:bob@example.com", caller.via, *extensions))
+            callee.expect(method)

@@ -126,21 +126,50 @@ static const char *build(const struct request *r, const struct destination *to, 
     return out->failed ? "no memory" : NULL;
 }
 
+/* We support no extension, so each that a request demands of a proxy is one too many (RFC 3261 16.3 step 5). Not of
+ * CANCEL and ACK, which have to follow their INVITE (8.2.2.3). False: it demands none. */
+static bool list_unsupported(const struct sip_message *m, struct text *headers)
+{
+    struct sip_values values = sip_values(m, SIP_PROXY_REQUIRE);
+    struct str tag;
+
+    if (str_equal(m->method, STR("ACK")) || str_equal(m->method, STR("CANCEL")))
+        return false;
+    while (sip_values_next(&values, &tag)) {
+        text_add(headers, headers->length == 0 ? STR("Unsupported: ") : STR(", "));
+        text_add_unfolded(headers, tag);
+    }
+    text_add(headers, headers->length == 0 ? STR("") : STR("\r\n"));
+    return headers->length > 0;
+}
+
+/* What must not be relayed is answered; an ACK is dropped. */
+static const char *refuse(const struct request *r, struct text *out, int code, const char *reason, struct str headers)
+{
+    return str_equal(r->sip.method, STR("ACK")) ? NULL : reply(r, out, code, str_of(reason), headers);
+}
+
 const char *relay_request(const struct request *r, const struct destination *to, struct str contact, struct text *out)
 {
     const struct sip_header *h = sip_find(&r->sip, SIP_MAX_FORWARDS, NULL);
     unsigned long hops = MAX_HOPS + 1;
+    struct text unsupported = {0};
     char loop[24];
     const char *why;
     int32_t code;
 
     if (h != NULL && !str_number(h->value, 255, &hops))
-        return reply(r, out, 400, STR("Bad Max-Forwards"), STR("")), NULL;
+        return refuse(r, out, 400, "Bad Max-Forwards", STR(""));
     if (hops == 0)
-        return reply(r, out, 483, STR("Too Many Hops"), STR("")), NULL;
+        return refuse(r, out, 483, "Too Many Hops", STR(""));
     snprintf(loop, sizeof loop, "%016llx", (unsigned long long)loop_hash(r));
     if (is_loop(r, str_of(loop)))
-        return reply(r, out, 482, STR("Loop Detected"), STR("")), NULL;
+        return refuse(r, out, 482, "Loop Detected", STR(""));
+    if (list_unsupported(&r->sip, &unsupported)) {
+        why = refuse(r, out, 420, "Bad Extension", (struct str){unsupported.data, unsupported.length});
+        text_free(&unsupported);
+        return why;
+    }
     why = build(r, to, contact.len > 0 ? contact : r->sip.ruri, str_of(loop), hops - 1, out);
     if (why == NULL)
         why = send_message(to, (struct str){out->data, out->length}, COOKIE_REQUEST, &code);

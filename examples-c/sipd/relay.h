@@ -4,7 +4,7 @@
 #define SIPD_RELAY_H
 #include "reply.h"
 
-/* NULL: relayed, or answered 400, 482 or 483 by the rules of relaying (RFC 3261 16.3). Else why not, static text,
+/* NULL: relayed, or answered 400, 420, 482 or 483 by the rules of relaying (RFC 3261 16.3). Else why not, static text,
  * and nothing was answered. `contact`: becomes the Request-URI (16.5), empty to keep it. `out`: scratch. */
 const char *relay_request(const struct request *r, const struct destination *to, struct str contact, struct text *out);
 /* To where our topmost Via says. Not ours, or nothing below it: dropped. */
