@@ -255,3 +255,17 @@ def test_an_extension_that_a_proxy_must_support_is_refused(mode, tmp_path):
         for method in ("CANCEL", "ACK"):
             caller.send(request(method, "sip:bob@example.com", caller.via, *extensions))
             callee.expect(method)
+
+
+def test_what_cannot_be_answered_does_not_end_its_connection(mode, tmp_path):
+    with start(mode, tmp_path, "--log", "info") as server, Tcp(server.ports["tcp"]) as phone:
+        options = request("OPTIONS", f"sip:127.0.0.1:{server.ports['tcp']}", phone.via)
+        without_via = re.sub(r"Via: .*\r\n", "", options)
+        without_cseq = re.sub(r"CSeq: .*\r\n", "", options)
+        phone.send(without_via + options)
+        phone.expect(200)
+        phone.send("SIP/2.0 200 OK\r\nVia: SIP/2.0/TCP 127.0.0.1\r\nContent-Length: 0\r\n\r\n" + options)
+        phone.expect(200)
+        phone.ask(without_cseq, 400)
+        phone.ask(options, 200)
+        await_output(server, "Bad Via")

@@ -6,7 +6,7 @@
 #include "route.h"
 #include "script.h"
 
-bool receive(struct engine *e, struct str message, const struct source *source)
+void receive(struct engine *e, struct str message, const struct source *source)
 {
     struct sip_message *m = &e->request.sip;
     char from[ADDRESS_TEXT];
@@ -16,10 +16,11 @@ bool receive(struct engine *e, struct str message, const struct source *source)
     if (!sip_parse(m, message, &why)) {
         log_info("bad message from %s:%s: %s", transport_name(source->transport), address_text(&source->remote, from),
                  why);
-        if (!m->is_request || m->via.text.len == 0)
-            return false;
-        reply(&e->request, &e->out, 400, str_of(why), STR(""));
-        return true;
+        /* Dropped when nobody is there to answer. Its connection goes on: the library has framed it, what follows on it
+         * is whole (RFC 3261 16.3 step 1 asks for an answer only, 16.7 for silence). */
+        if (m->is_request && m->via.text.len > 0)
+            reply(&e->request, &e->out, 400, str_of(why), STR(""));
+        return;
     }
     if (m->is_request) {
         route_read(&e->request);
@@ -27,5 +28,4 @@ bool receive(struct engine *e, struct str message, const struct source *source)
     } else {
         relay_response(m, &e->out);
     }
-    return true;
 }

@@ -3,6 +3,5 @@
 #define SIPD_RECEIVE_H
 #include "engine.h"
 
-/* False: not SIP enough to be answered. */
-bool receive(struct engine *e, struct str message, const struct source *source);
+void receive(struct engine *e, struct str message, const struct source *source);
 #endif
