@@ -269,3 +269,27 @@ def test_what_cannot_be_answered_does_not_end_its_connection(mode, tmp_path):
         phone.ask(without_cseq, 400)
         phone.ask(options, 200)
         await_output(server, "Bad Via")
+
+
+# ---- UDP with several addresses (RFC 3581 4: from where it was received) ----
+
+
+def test_a_wildcard_udp_listener_answers_from_the_address_it_was_asked_at(mode, tmp_path):
+    script = "function route(msg) if msg.method == 'INFO' then msg:reply_after(0.1, 200) else msg:reply(200) end end"
+    with start(mode, tmp_path, script=script, listen=("udp:0.0.0.0:0",)) as server:
+        with Udp(server.ports["udp"], to="127.0.0.2") as phone:
+            for method in ("OPTIONS", "INFO"):
+                phone.ask(request(method, "sip:127.0.0.2", phone.via), 200)
+
+
+def test_a_wildcard_udp_listener_of_ipv6_does_so_too(mode, tmp_path):
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("2001:db8::1", 9))
+            address = probe.getsockname()[0]
+        except OSError:
+            pytest.skip("no IPv6 address besides the loopback one")
+    with start(mode, tmp_path, listen=("udp:[::]:0",)) as server:
+        port = int(re.search(r"listening on udp:\S*:(\d+)", server.output)[1])
+        with Udp(port, host="::1", to=address) as phone:
+            phone.ask(request("OPTIONS", f"sip:[{address}]:{port}", phone.via), 200)

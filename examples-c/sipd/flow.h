@@ -5,13 +5,14 @@
 #define SIPD_FLOW_H
 #include "send.h"
 
-/* 't' and a connection id, 'u' and a UDP listener, 'n': not known */
+/* 't' and a connection id; 'u', a UDP listener and the address of ours that the datagram came to; 'n': not known */
 struct flow {
     char kind;
     uint32_t id;
+    sipwire_addr local; /* 'u'; without its port, which is the listener's */
 };
 
-enum { FLOW_TEXT = 64 };
+enum { FLOW_TEXT = 128 };
 
 struct flow flow_of_source(const struct source *source);
 struct flow flow_of_destination(const struct destination *to);

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "datagram.h"
+
 enum { MAX_LOCAL = 128, RECEIVE_BUFFER_BYTES = 1 << 20 };
 
 static struct listener listeners[MAX_LISTENERS];
@@ -61,7 +63,8 @@ bool listeners_add_udp(const char *address, char *error, size_t size)
             setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes); /* a burst while the script sleeps */
     }
-    if (fd < 0 || bind(fd, (struct sockaddr *)&s, length) != 0 ||
+    if (fd < 0 || (address_is_any(&addr) && !datagram_ask_local(fd, addr.family)) ||
+        bind(fd, (struct sockaddr *)&s, length) != 0 ||
         (length = sizeof s, getsockname(fd, (struct sockaddr *)&s, &length)) != 0) {
         snprintf(error, size, "cannot listen on %s: %s", address, strerror(errno));
         if (fd >= 0)
@@ -152,7 +155,7 @@ bool listeners_sent_by(enum transport transport, const sipwire_addr *remote, con
     for (int i = 0; i < listener_count; i++) {
         const struct listener *l = &listeners[i];
         score = (l->transport == transport ? 8 : 0) + (l->addr.family == remote->family ? 4 : 0) +
-                (at != NULL && address_same_ip(&l->addr, at) ? 2 : 0) + (at != NULL && l->addr.port == at->port ? 1 : 0);
+                (address_same_ip(&l->addr, at) ? 2 : 0) + (l->addr.port == at->port ? 1 : 0);
         if (score > best_score) {
             best_score = score;
             best = l;
@@ -162,7 +165,7 @@ bool listeners_sent_by(enum transport transport, const sipwire_addr *remote, con
         return false;
     *out = best->addr;
     if (address_is_any(out)) {
-        if (at != NULL && at->family == out->family && !address_is_any(at))
+        if (at->family == out->family && !address_is_any(at))
             source = *at;
         else if (!route_source(remote, &source) || source.family != out->family)
             return true; /* a peer that cannot be reached will not read it */

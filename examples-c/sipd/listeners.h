@@ -22,6 +22,6 @@ void listeners_close(void);
 /* Does host:port name one of our listeners? A name never does: sipd asks no DNS. */
 bool listeners_own(struct str host, int port);
 /* What our Via and Record-Route say when we send to `remote`: a listener of that transport, with an address that the
- * peer can use. `local` is our end of the connection, when known (else NULL). */
-bool listeners_sent_by(enum transport transport, const sipwire_addr *remote, const sipwire_addr *local, sipwire_addr *out);
+ * peer can use. `at`: our end of the connection, or the address that a datagram leaves from; family 0: not known. */
+bool listeners_sent_by(enum transport transport, const sipwire_addr *remote, const sipwire_addr *at, sipwire_addr *out);
 #endif

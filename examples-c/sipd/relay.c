@@ -109,7 +109,7 @@ static const char *build(const struct request *r, const struct destination *to, 
         remote = info.remote;
     }
     if (!listeners_sent_by(to->kind == TO_UDP ? TRANSPORT_UDP : TRANSPORT_TCP, &remote,
-                           to->kind == TO_CONN ? &info.local : NULL, &sent_by))
+                           to->kind == TO_CONN ? &info.local : &to->local, &sent_by))
         return "no listener";
     make_branch(r, target, branch);
     flow_write_via(flow_of_source(&r->source), str_of(branch), token);
@@ -202,8 +202,10 @@ static bool way_back(const struct sip_message *m, struct destination *to)
         to->conn_id = source.id;
         return true;
     }
-    if (proven && source.kind == 'u' && by_via && to->kind == TO_UDP)
-        to->udp_listener = (int)source.id; /* a NAT knows the client by the socket it sent to */
+    if (proven && source.kind == 'u' && by_via && to->kind == TO_UDP) { /* a NAT knows the client by where it sent to */
+        to->udp_listener = (int)source.id;
+        to->local = source.local;
+    }
     return by_via;
 }
 

@@ -92,6 +92,7 @@ struct destination reply_destination(const struct request *r)
         const struct sip_via *via = &r->sip.via;
         to.kind = TO_UDP;
         to.addr = r->source.remote;
+        to.local = r->source.local;
         if (via->rport < 0)
             to.addr.port = (uint16_t)(via->port == 0 ? SIP_DEFAULT_PORT : via->port);
     }

@@ -76,6 +76,7 @@ static void way_to(const struct request *r, const struct sip_uri *uri, struct bi
     }
     to->kind = TO_UDP;
     to->udp_listener = r->source.udp_listener;
+    to->local = r->source.local;
     if (!has_address || !address_same_ip(&to->addr, &r->source.remote))
         to->addr = r->source.remote;
 }

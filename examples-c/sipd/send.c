@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "datagram.h"
 #include "listeners.h"
 #include "server.h"
 
@@ -13,12 +14,10 @@ static const char *send_udp(const struct destination *to, struct str message)
 {
     int index = to->udp_listener >= 0 ? to->udp_listener : listener_first(TRANSPORT_UDP, &to->addr);
     const struct listener *listener = listener_get(index);
-    struct sockaddr_storage s;
-    socklen_t length = address_to_socket(&to->addr, &s);
 
     if (listener == NULL || listener->fd < 0)
         return "no UDP listener";
-    if (sendto(listener->fd, message.s, message.len, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&s, length) < 0)
+    if (datagram_send(listener->fd, message, &to->addr, &to->local) < 0)
         return strerror(errno); /* EAGAIN too: UDP may lose a datagram, the sender repeats it */
     return NULL;
 }
@@ -78,5 +77,6 @@ void destination_text(const struct destination *to, char buffer[ADDRESS_TEXT])
     if (to->kind == TO_CONN)
         snprintf(buffer, ADDRESS_TEXT, "conn:%u", to->conn_id);
     else
-        snprintf(buffer, ADDRESS_TEXT, "%s:%.70s", to->kind == TO_TCP ? "tcp" : "udp", address_text(&to->addr, address));
+        snprintf(buffer, ADDRESS_TEXT, "%s:%.70s", to->kind == TO_TCP ? "tcp" : "udp",
+                 address_text(&to->addr, address));
 }

@@ -6,16 +6,17 @@
 
 struct source {
     enum transport transport;
-    uint32_t conn_id; /* TCP */
-    int udp_listener; /* UDP: see listener_get */
-    sipwire_addr remote, local;
+    uint32_t conn_id;           /* TCP */
+    int udp_listener;           /* UDP: see listener_get */
+    sipwire_addr remote, local; /* local: the real one, also of a wildcard listener */
 };
 
 struct destination {
     enum { TO_NOWHERE, TO_CONN, TO_TCP, TO_UDP } kind;
-    uint32_t conn_id;  /* TO_CONN */
-    int udp_listener;  /* TO_UDP; -1: any of that family */
-    sipwire_addr addr; /* TO_TCP, TO_UDP */
+    uint32_t conn_id;   /* TO_CONN */
+    sipwire_addr addr;  /* TO_TCP, TO_UDP */
+    int udp_listener;   /* TO_UDP: the socket to send by; -1: any of that family */
+    sipwire_addr local; /* and the address to send from; family 0: any of it */
 };
 
 /* The cookie of sipwire_send: what on_send_failed has to do. */

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <string.h>
 
+#include "datagram.h"
 #include "listeners.h"
 #include "log.h"
 #include "receive.h"
@@ -25,10 +26,7 @@ static void read_socket(struct engine *e, int index, char *buffer)
     struct source source = {.transport = TRANSPORT_UDP, .udp_listener = index, .local = listener->addr};
 
     for (int n = 0; n < TURN; n++) { /* bounded: the other sockets have their turn */
-        struct sockaddr_storage from;
-        socklen_t from_length = sizeof from;
-        ssize_t length =
-            recvfrom(listener->fd, buffer, DATAGRAM_BYTES, MSG_DONTWAIT, (struct sockaddr *)&from, &from_length);
+        ssize_t length = datagram_receive(listener->fd, buffer, DATAGRAM_BYTES, &source.remote, &source.local);
         if (length < 0) {
             if (errno != EAGAIN && errno != EINTR)
                 log_warning("UDP receive: %s", strerror(errno));
@@ -36,7 +34,6 @@ static void read_socket(struct engine *e, int index, char *buffer)
         }
         if (is_keepalive(buffer, (size_t)length))
             continue;
-        address_from_socket(&from, &source.remote);
         receive(e, (struct str){buffer, (size_t)length}, &source);
     }
 }
