@@ -282,6 +282,16 @@ def test_a_wildcard_udp_listener_answers_from_the_address_it_was_asked_at(mode, 
                 phone.ask(request(method, "sip:127.0.0.2", phone.via), 200)
 
 
+def test_phones_behind_a_wildcard_udp_listener_each_see_the_address_they_know(mode, tmp_path):
+    with start(mode, tmp_path, listen=("udp:0.0.0.0:0",)) as server:
+        port = server.ports["udp"]
+        with Udp(port, to="127.0.0.2") as caller, Udp(port, to="127.0.0.3") as bob:
+            register(bob, "bob", f"<sip:bob@127.0.0.1:{bob.port}>")
+            _, invite, ok = dialog(caller, bob, port, call="many")
+            assert "127.0.0.3:" in invite.header("Via")
+            assert ["@127.0.0.3:" in invite.all("Record-Route")[0], "@127.0.0.2:" in invite.all("Record-Route")[1]]
+
+
 def test_a_wildcard_udp_listener_of_ipv6_does_so_too(mode, tmp_path):
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
         try:

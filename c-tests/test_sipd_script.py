@@ -15,6 +15,50 @@ def ask(server, status, *lines, method="OPTIONS", uri="sip:bob@127.0.0.1"):
         return phone.ask(request(method, uri, phone.via, *lines), status)
 
 
+# ---- lookup and relay ----
+
+
+def test_two_contacts_over_one_connection_are_two_ways(mode, tmp_path):
+    script = route("for _, way in ipairs({ lookup(msg.ruri_user) }) do assert(msg:relay(way)) end")
+    with start(mode, tmp_path, script=script) as server, Tcp(server.ports["tcp"]) as phone:
+        register(phone, "bob", ["<sip:bob@10.0.0.1:1>", "<sip:bob@10.0.0.1:2>"])
+        with Tcp(server.ports["tcp"]) as caller:
+            caller.send(request("MESSAGE", "sip:bob@127.0.0.1", caller.via))
+            first, second = phone.expect("MESSAGE"), phone.expect("MESSAGE")
+            assert (first.ruri, second.ruri) == ("sip:bob@10.0.0.1:2", "sip:bob@10.0.0.1:1")  # the newest first
+            assert first.branch != second.branch  # to the phone they are two transactions
+
+
+def test_each_way_keeps_the_contact_of_its_own_lookup(mode, tmp_path):
+    script = route("""
+        local alice, bob = lookup("alice"), lookup("sip:bob@127.0.0.1")
+        assert(lookup("alice") == alice and not lookup("nobody"))
+        local order = msg.ruri_user == "both" and { bob, alice } or { alice }
+        for _, way in ipairs(order) do assert(msg:relay(way)) end""")
+    with start(mode, tmp_path, script=script) as server, Tcp(server.ports["tcp"]) as phone:
+        register(phone, "alice", "<sip:alice@10.0.0.1>")
+        register(phone, "bob", "<sip:bob@10.0.0.1>")
+        with Tcp(server.ports["tcp"]) as caller:
+            for user, expected in (("both", ["bob", "alice"]), ("one", ["alice"])):
+                caller.send(request("MESSAGE", f"sip:{user}@127.0.0.1", caller.via))
+                assert [phone.expect("MESSAGE").ruri for _ in expected] == [f"sip:{name}@10.0.0.1" for name in expected]
+
+
+def test_a_way_is_good_for_its_request_only(mode, tmp_path):
+    script = route("""
+        if lookup("bob") then kept = select(2, lookup("bob")) end
+        local sent, why = msg:relay(kept)
+        if not sent then msg:reply(503, why) end""")
+    with start(mode, tmp_path, "-w", "1", script=script) as server, Tcp(server.ports["tcp"]) as phone:
+        register(phone, "bob", ["<sip:bob@10.0.0.1:1>;q=0.2", "<sip:bob@10.0.0.1:2>;q=0.1"])
+        with Tcp(server.ports["tcp"]) as caller:
+            caller.send(request("MESSAGE", "sip:bob@127.0.0.1", caller.via))
+            phone.expect("MESSAGE")
+            register(phone, "bob", "*", expires=0, cseq=2)
+            answer = caller.ask(request("MESSAGE", "sip:bob@127.0.0.1", caller.via), 503)
+            assert "bad target" in answer.start
+
+
 # ---- next_hop ----
 
 

@@ -14,11 +14,8 @@ struct engine {
     bool in_route;
     bool settled; /* answered finally, relayed, or to be answered later: a script error adds no 500 */
     struct text out, headers;
-    /* What lookup() found for this request: relaying there changes the Request-URI to the contact (RFC 3261 16.5). */
-    struct {
-        char target[ADDRESS_TEXT], contact[CONTACT_BYTES];
-    } found[REGISTRAR_CONTACTS];
-    size_t found_count;
+    struct way *ways; /* that the script was told of for this request: ways.h */
+    size_t way_count, way_capacity;
 };
 
 struct engine *engine_new(int number); /* NULL: the script did not load; logged */

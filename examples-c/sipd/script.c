@@ -74,7 +74,7 @@ void script_route(struct engine *e)
     e->serial++;
     e->in_route = true;
     e->settled = false;
-    e->found_count = 0;
+    e->way_count = 0;
     lua_settop(e->lua, 0);
     lua_pushcfunction(e->lua, traceback);
     lua_pushcfunction(e->lua, call_route);
@@ -111,5 +111,6 @@ void engine_free(struct engine *e)
         lua_close(e->lua);
     text_free(&e->out);
     text_free(&e->headers);
+    free(e->ways);
     free(e);
 }

@@ -11,5 +11,7 @@ void script_route(struct engine *e);
 struct engine *script_engine(lua_State *lua);
 void script_open_message(lua_State *lua); /* script_message.c: the metatable of msg */
 void script_push_message(lua_State *lua);
+/* A way's name, by which msg:relay() finds it again. */
+void script_push_way(lua_State *lua, struct engine *e, const struct destination *to, const char *contact);
 void script_open_globals(lua_State *lua); /* script_globals.c: lookup, sleep, log, stats */
 #endif

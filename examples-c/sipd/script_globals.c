@@ -25,14 +25,8 @@ static int global_lookup(lua_State *lua)
     else if ((at = memchr(aor.s, '@', aor.len)) != NULL)
         aor.len = (size_t)(at - aor.s);
     count = registrar_lookup(aor, bindings);
-    e->found_count = 0;
-    for (size_t i = 0; i < count; i++) {
-        destination_text(&bindings[i].to, e->found[i].target);
-        strcpy(e->found[i].contact, bindings[i].contact);
-        e->found_count++;
-    }
     for (size_t i = 0; i < count; i++)
-        lua_pushstring(lua, e->found[i].target);
+        script_push_way(lua, e, &bindings[i].to, bindings[i].contact);
     if (count == 0)
         lua_pushnil(lua);
     return count == 0 ? 1 : (int)count;

@@ -10,6 +10,7 @@
 #include "save.h"
 #include "script.h"
 #include "shared.h"
+#include "ways.h"
 
 #define MESSAGE_TYPE "sipd.message"
 
@@ -35,6 +36,15 @@ static int push_result(lua_State *lua, const char *why)
     lua_pushnil(lua);
     lua_pushstring(lua, why);
     return 2;
+}
+
+void script_push_way(lua_State *lua, struct engine *e, const struct destination *to, const char *contact)
+{
+    const char *name = way_name(e, to, contact);
+
+    if (name == NULL)
+        luaL_error(lua, "no memory");
+    lua_pushstring(lua, name);
 }
 
 static void push_str(lua_State *lua, struct str s)
@@ -140,15 +150,12 @@ static int message_relay(lua_State *lua)
 {
     struct engine *e = check_message(lua);
     const char *target = luaL_checkstring(lua, 2), *why;
-    struct str contact = STR("");
+    const struct way *way = way_find(e, target);
     struct destination to;
 
-    if (!destination_parse(target, &to))
+    if (way == NULL && !destination_parse(target, &to))
         return push_result(lua, "bad target, should be tcp:IP:PORT, udp:IP:PORT or conn:ID");
-    for (size_t i = 0; i < e->found_count && contact.len == 0; i++)
-        if (strcmp(e->found[i].target, target) == 0)
-            contact = str_of(e->found[i].contact);
-    why = relay_request(&e->request, &to, contact, &e->out);
+    why = relay_request(&e->request, way != NULL ? &way->to : &to, str_of(way != NULL ? way->contact : ""), &e->out);
     if (why == NULL)
         e->settled = true;
     else
@@ -165,7 +172,7 @@ static int message_save(lua_State *lua)
 }
 
 /* The fields. False: no such. */
-static bool push_field(lua_State *lua, const struct engine *e, const char *name)
+static bool push_field(lua_State *lua, struct engine *e, const char *name)
 {
     const struct sip_message *m = &e->request.sip;
     const struct source *source = &e->request.source;
@@ -202,8 +209,7 @@ static bool push_field(lua_State *lua, const struct engine *e, const char *name)
         case NEXT_HOP_UNSAID:
             return false;
         case NEXT_HOP_KNOWN:
-            destination_text(&to, text);
-            lua_pushstring(lua, text);
+            script_push_way(lua, e, &to, "");
             break;
         case NEXT_HOP_UNREACHABLE: /* not nil: it must not be taken for a request that leaves it to the script */
             lua_pushboolean(lua, 0);
