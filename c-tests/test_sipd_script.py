@@ -15,6 +15,46 @@ def ask(server, status, *lines, method="OPTIONS", uri="sip:bob@127.0.0.1"):
         return phone.ask(request(method, uri, phone.via, *lines), status)
 
 
+# ---- reply ----
+
+
+OURS = ["Content-Length", "Via", "From", "To", "Call-ID", "CSeq", "l", "v", "f", "t", "i", "cseq"]
+NO_NAMES = ["", "X Y", "X:", "X\\r\\nVia", "X\\0Y"]
+
+
+def test_a_header_that_would_break_the_answer_is_an_error_of_the_script(mode, tmp_path):
+    names = ", ".join(f'"{name}"' for name in OURS + NO_NAMES)
+    script = f"names = {{ {names} }}\n" + route(
+        'msg:reply(200, "OK", { ["X-Fine"] = "1", [names[tonumber(msg.ruri_user)]] = "5" })'
+    )
+    with start(mode, tmp_path, script=script) as server:
+        for number, name in enumerate(OURS + NO_NAMES, 1):
+            answer = ask(server, 500, uri=f"sip:{number}@127.0.0.1")
+            assert answer.header("Content-Length") == "0" and not answer.header("X-Fine"), name
+        for name in OURS:
+            await_output(server, f"{name} is written by reply itself")
+        assert server.output.count("cannot be the name of a header") >= len(NO_NAMES) - 1
+
+
+def test_other_headers_are_part_of_the_answer(mode, tmp_path):
+    script = route('msg:reply(302, "Moved", { Contact = "<sip:bob@10.0.0.1>", ["X-y.z!%*_+`\'~"] = "a b" })')
+    with start(mode, tmp_path, script=script) as server:
+        answer = ask(server, 302)
+        assert answer.header("Contact") == "<sip:bob@10.0.0.1>" and answer.header("X-y.z!%*_+`'~") == "a b"
+
+
+def test_an_answer_that_could_not_be_sent_does_not_count(mode, tmp_path):
+    script = route('msg:reply(200, "OK", { ["X-Long"] = ("x"):rep(70000) }) error("no answer was sent")')
+    with start(mode, tmp_path, script=script) as server, Udp(server.ports["udp"]) as phone:
+        phone.ask(request("OPTIONS", "sip:bob@127.0.0.1", phone.via), 500)  # the first is too long for a datagram
+
+
+def test_one_answer_is_enough_when_it_was_sent(mode, tmp_path):
+    with start(mode, tmp_path, script=route('msg:reply(200) error("later")')) as server, Tcp(server.ports["tcp"]) as phone:
+        phone.ask(request("OPTIONS", "sip:bob@127.0.0.1", phone.via), 200)
+        phone.nothing()
+
+
 # ---- lookup and relay ----
 
 

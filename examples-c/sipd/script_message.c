@@ -94,6 +94,36 @@ static int check_code(lua_State *lua, int argument)
     return (int)code;
 }
 
+/* What an answer has from its request, and its length: a second one would mislead whoever reads the stream. */
+static bool is_our_header(struct str name)
+{
+    switch (sip_header_id(name)) {
+    case SIP_CALL_ID:
+    case SIP_CONTENT_LENGTH:
+    case SIP_CSEQ:
+    case SIP_FROM:
+    case SIP_TO:
+    case SIP_VIA:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static struct str check_name(lua_State *lua, int argument)
+{
+    struct str name;
+
+    if (lua_type(lua, -2) != LUA_TSTRING)
+        luaL_argerror(lua, argument, "header names are strings");
+    name.s = lua_tolstring(lua, -2, &name.len);
+    if (!sip_is_token(name))
+        luaL_argerror(lua, argument, lua_pushfstring(lua, "'%s' cannot be the name of a header", name.s));
+    if (is_our_header(name))
+        luaL_argerror(lua, argument, lua_pushfstring(lua, "%s is written by reply itself", name.s));
+    return name;
+}
+
 /* {["Header"] = "value"} into e->headers, not a local buffer: an error of Lua jumps out of here. */
 static void read_headers(lua_State *lua, struct engine *e, int argument)
 {
@@ -103,9 +133,7 @@ static void read_headers(lua_State *lua, struct engine *e, int argument)
     luaL_checktype(lua, argument, LUA_TTABLE);
     lua_pushnil(lua);
     while (lua_next(lua, argument) != 0) {
-        if (lua_type(lua, -2) != LUA_TSTRING)
-            luaL_argerror(lua, argument, "header names are strings");
-        text_add(&e->headers, check_line(lua, -2, argument));
+        text_add(&e->headers, check_name(lua, argument));
         text_add(&e->headers, STR(": "));
         text_add(&e->headers, check_line(lua, -1, argument));
         text_add(&e->headers, STR("\r\n"));
@@ -118,11 +146,15 @@ static int message_reply(lua_State *lua)
     struct engine *e = check_message(lua);
     int code = check_code(lua, 2);
     struct str reason = check_reason(lua, 3);
+    const char *why;
 
     read_headers(lua, e, 4);
-    if (code >= 200)
+    if (e->headers.failed)
+        return push_result(lua, "no memory");
+    why = reply(&e->request, &e->out, code, reason, (struct str){e->headers.data, e->headers.length});
+    if (why == NULL && code >= 200)
         e->settled = true;
-    return push_result(lua, reply(&e->request, &e->out, code, reason, (struct str){e->headers.data, e->headers.length}));
+    return push_result(lua, why);
 }
 
 static int message_reply_after(lua_State *lua)
