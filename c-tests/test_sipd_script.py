@@ -55,6 +55,20 @@ def test_one_answer_is_enough_when_it_was_sent(mode, tmp_path):
         phone.nothing()
 
 
+# ---- reply_after ----
+
+
+@pytest.mark.parametrize("size, options", [(30_000, ()), (300_000, ("-o", "max_message_size=1m", "-o", "conn_wq_max=4m"))])
+def test_a_long_answer_is_kept_until_it_is_due(size, options, mode, tmp_path):
+    with start(mode, tmp_path, *options, script=route("msg:reply_after(0.05, 200)")) as server:
+        with Tcp(server.ports["tcp"]) as phone:
+            lines = [f"Record-Route: <sip:{number}@example.com;lr;{'x' * 900}>" for number in range(size // 940)]
+            for _ in range(3):
+                answer = phone.ask(request("INVITE", "sip:bob@127.0.0.1", phone.via, *lines), 200)
+                assert [f"Record-Route: {value}" for value in answer.all("Record-Route")] == lines
+            phone.ask(request("INVITE", "sip:bob@127.0.0.1", phone.via), 200)
+
+
 # ---- lookup and relay ----
 
 

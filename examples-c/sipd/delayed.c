@@ -1,5 +1,5 @@
-/* Delayed answers; see delayed.h. No lock: the word `state` of an entry says who may touch it, 0 for free, WAITING for the
- * timer, else the process id of the one that is writing it. */
+/* Delayed answers; see delayed.h. No lock: the word `state` of an entry says who may touch it, 0 for free, WAITING for
+ * the timer, else the process id of the one that is writing it. */
 #include "delayed.h"
 
 #include <errno.h>
@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -14,7 +15,7 @@
 #include "reply.h"
 #include "shared.h"
 
-enum { FREE = 0, WAITING = -1, SWEEP_MS = 1000 };
+enum { FREE = 0, WAITING = -1, SWEEP_MS = 1000, PAGE_BYTES = 4096 };
 #define SCANNING UINT64_MAX /* every put wakes the timer */
 
 struct entry {
@@ -29,14 +30,17 @@ static struct delayed {
     _Atomic bool stopping;
     _Atomic unsigned hint;
     struct entry entries[DELAYED_ENTRIES]; /* apart from the messages: a scan touches little memory */
-    char messages[DELAYED_ENTRIES][DELAYED_MESSAGE_BYTES];
 } *delayed;
+static char *messages; /* one after the other; the kernel gives pages when they are first written */
+static size_t message_bytes;
 static int wake_fd = -1, stop_fd = -1;
 
-bool delayed_create(void)
+bool delayed_create(size_t longest)
 {
+    message_bytes = (longest + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
     delayed = shared_map(sizeof *delayed);
-    if (delayed == NULL)
+    messages = shared_map(DELAYED_ENTRIES * message_bytes);
+    if (delayed == NULL || messages == NULL)
         return false;
     delayed->wakes_at_ms = SCANNING;
     wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -47,6 +51,11 @@ bool delayed_create(void)
 int delayed_stop_fd(void)
 {
     return stop_fd;
+}
+
+static char *message_of(size_t entry)
+{
+    return messages + entry * message_bytes;
 }
 
 static void poke(int fd)
@@ -67,8 +76,8 @@ const char *delayed_put(uint64_t due_ms, const struct destination *to, struct st
 {
     int me = (int)getpid();
 
-    if (message.len > DELAYED_MESSAGE_BYTES)
-        return "answer too long to be kept";
+    if (message.len > message_bytes)
+        return "answer longer than max_message_size";
     for (unsigned n = 0; n < DELAYED_ENTRIES; n++) {
         unsigned i = delayed->hint++ % DELAYED_ENTRIES;
         struct entry *e = &delayed->entries[i];
@@ -78,7 +87,7 @@ const char *delayed_put(uint64_t due_ms, const struct destination *to, struct st
         e->due_ms = due_ms;
         e->to = *to;
         e->length = message.len;
-        memcpy(delayed->messages[i], message.s, message.len);
+        memcpy(message_of(i), message.s, message.len);
         e->state = WAITING;
         if (due_ms < delayed->wakes_at_ms)
             poke(wake_fd);
@@ -111,9 +120,11 @@ static uint64_t send_due(uint64_t now)
                 next = e->due_ms;
             continue;
         }
-        why = reply_send(&e->to, (struct str){delayed->messages[i], e->length});
+        why = reply_send(&e->to, (struct str){message_of((size_t)i), e->length});
         if (why != NULL)
             log_info("delayed answer not sent: %s", why);
+        if (e->length > PAGE_BYTES) /* what is seldom needed goes back to the kernel */
+            madvise(message_of((size_t)i) + PAGE_BYTES, message_bytes - PAGE_BYTES, MADV_REMOVE);
         e->state = FREE;
     }
     return next;

@@ -5,9 +5,9 @@
 #include <sys/types.h>
 #include "send.h"
 
-enum { DELAYED_ENTRIES = 4096, DELAYED_MESSAGE_BYTES = 4096 };
+enum { DELAYED_ENTRIES = 4096 };
 
-bool delayed_create(void);
+bool delayed_create(size_t message_bytes); /* the longest answer */
 /* NULL: kept. Else why not, static text. */
 const char *delayed_put(uint64_t due_ms, const struct destination *to, struct str message);
 void delayed_run(void);          /* the timer participant; returns after delayed_stop */

@@ -114,7 +114,7 @@ int main(int argc, char **argv)
     result = options_read(argc, argv, config);
     if (result >= 0)
         return result;
-    if (!hash_draw_key() || !registrar_create() || !delayed_create())
+    if (!hash_draw_key() || !registrar_create() || !delayed_create(server.longest_message))
         return fail(strerror(errno));
     if (!try_script(error, sizeof error))
         return fail(error);

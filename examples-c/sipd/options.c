@@ -10,6 +10,7 @@
 #include "listeners.h"
 #include "log.h"
 #include "server.h"
+#include "udp.h"
 
 enum { MAX_RECEIVERS = 64, MAX_SCRIPT_BYTES = 1 << 20, OPTION_THREADS = 1000, OPTION_PROCESSES, OPTION_LOG };
 
@@ -106,6 +107,18 @@ static int read_one(int option, sipwire_config *config, int *listeners)
     }
 }
 
+/* The longest message of the library, "64k" (powers of 1024), or of UDP. */
+static size_t longest_message(const sipwire_config *config)
+{
+    char text[32] = "", *unit;
+    size_t bytes;
+
+    sipwire_config_get(config, "max_message_size", text, sizeof text);
+    bytes = strtoul(text, &unit, 10);
+    bytes <<= *unit == 'k' ? 10 : *unit == 'm' ? 20 : 0;
+    return bytes > DATAGRAM_BYTES ? bytes : DATAGRAM_BYTES;
+}
+
 int options_read(int argc, char **argv, sipwire_config *config)
 {
     static const struct option longs[] = {
@@ -133,6 +146,7 @@ int options_read(int argc, char **argv, sipwire_config *config)
         return result;
     if (sipwire_config_get(config, "workers", text, sizeof text) > 0)
         server.workers = atoi(text);
+    server.longest_message = longest_message(config);
     if (listener_get(0) == NULL)
         server.receivers = 0; /* only the UDP listeners are there yet */
     /* supervisor, timer, and one to spare for each that may be replaced before its death is dealt with */

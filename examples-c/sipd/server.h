@@ -12,6 +12,7 @@ struct server {
     int receivers; /* UDP receivers: the numbers after them */
     const char *script, *script_name;
     size_t script_length;
+    size_t longest_message;     /* of both transports */
     sipwire_instance *instance; /* NULL while the script is tried before the start */
 };
 extern struct server server;

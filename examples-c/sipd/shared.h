@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-void *shared_map(size_t bytes); /* zeroed; NULL: errno says why */
+void *shared_map(size_t bytes); /* zeroed, memory only where it is used; NULL: errno says why */
 bool shared_lock_init(pthread_mutex_t *mutex);
 /* True: the last holder died inside. Whoever gets true repairs what the lock guards before anything else. */
 bool shared_lock(pthread_mutex_t *mutex);

@@ -10,7 +10,7 @@
 #include "log.h"
 #include "receive.h"
 
-enum { DATAGRAM_BYTES = 65536, TURN = 64 };
+enum { TURN = 64 };
 
 static bool is_keepalive(const char *data, size_t length)
 {

@@ -4,5 +4,7 @@
 #define SIPD_UDP_H
 #include "engine.h"
 
+enum { DATAGRAM_BYTES = 65536 };
+
 void udp_receive(struct engine *e, int stop_fd); /* until stop_fd is readable */
 #endif
