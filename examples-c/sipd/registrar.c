@@ -20,6 +20,7 @@ struct record {
 static struct table {
     pthread_mutex_t lock;
     uint64_t updates;
+    int used;
     int next_free, next_swept; /* where to look first */
     int heads[2][BUCKETS];
     struct record records[REGISTRAR_BINDINGS];
@@ -37,6 +38,7 @@ static void link_record(int i)
         table->records[i].next[chain] = *head;
         *head = i;
     }
+    table->used++;
 }
 
 static void remove_record(int i)
@@ -49,11 +51,13 @@ static void remove_record(int i)
             *at = table->records[i].next[chain];
     }
     table->records[i].used = false;
+    table->used--;
 }
 
 static void rebuild(void)
 {
     memset(table->heads, 0xff, sizeof table->heads); /* NONE everywhere */
+    table->used = 0;
     for (int i = 0; i < REGISTRAR_BINDINGS; i++)
         if (table->records[i].used)
             link_record(i);
@@ -83,7 +87,8 @@ static int find(const char *user, const char *contact)
 
     strcpy(key.user, user);
     for (i = table->heads[BY_USER][bucket(BY_USER, &key)]; i != NONE; i = table->records[i].next[BY_USER])
-        if (strcmp(table->records[i].binding.user, user) == 0 && strcmp(table->records[i].binding.contact, contact) == 0)
+        if (strcmp(table->records[i].binding.user, user) == 0 &&
+            strcmp(table->records[i].binding.contact, contact) == 0)
             break;
     return i;
 }
@@ -100,7 +105,12 @@ static int find_free(void)
     return NONE;
 }
 
-/* The records of one user, the newest first; expired ones are removed on the way. */
+static bool comes_before(const struct record *a, const struct record *b)
+{
+    return a->binding.q != b->binding.q ? a->binding.q > b->binding.q : a->updated > b->updated;
+}
+
+/* The records of one user, the best first; expired ones are removed on the way. */
 static size_t of_user(const char *user, int found[REGISTRAR_CONTACTS])
 {
     uint64_t now = now_ms();
@@ -121,7 +131,7 @@ static size_t of_user(const char *user, int found[REGISTRAR_CONTACTS])
         if (count == REGISTRAR_CONTACTS)
             break;
         size_t at = count++;
-        for (; at > 0 && table->records[found[at - 1]].updated < r->updated; at--)
+        for (; at > 0 && comes_before(r, &table->records[found[at - 1]]); at--)
             found[at] = found[at - 1];
         found[at] = i;
     }
@@ -134,64 +144,136 @@ static bool out_of_order(const struct binding *old, const struct binding *change
     return old->call_id == change->call_id && change->cseq < old->cseq;
 }
 
-static enum registrar_result check(const struct binding *changes, size_t count, bool remove_all)
-{
-    int found[REGISTRAR_CONTACTS];
-    size_t have = of_user(changes[0].user, found), free_wanted = 0;
+/* What an update will do to the table, found out whole before any of it is done. */
+struct plan {
+    int at[REGISTRAR_CONTACTS];      /* the record of each change; NONE: it gets one, or there is nothing to remove */
+    int leaving[REGISTRAR_CONTACTS]; /* the user's records that go */
+    int staying[REGISTRAR_CONTACTS]; /* and those that no change names */
+    size_t leaves, stays, arrives, renewed;
+};
 
-    for (size_t i = 0; remove_all && i < have; i++)
-        if (out_of_order(&table->records[found[i]].binding, &changes[0]))
-            return REGISTRAR_OUT_OF_ORDER;
-    for (size_t c = 0; !remove_all && c < count; c++) {
-        int i = find(changes[c].user, changes[c].contact);
-        if (i != NONE && out_of_order(&table->records[i].binding, &changes[c]))
-            return REGISTRAR_OUT_OF_ORDER;
-        if (i == NONE && changes[c].expires_ms != 0)
-            free_wanted++;
-        if (i != NONE && changes[c].expires_ms == 0)
-            have--;
-    }
-    return !remove_all && have + free_wanted > REGISTRAR_CONTACTS ? REGISTRAR_TOO_MANY : REGISTRAR_OK;
+static bool is_dead(const struct binding *b)
+{
+    sipwire_conn_info info;
+
+    return b->to.kind == TO_CONN && !conn_is_alive(b->to.conn_id, &info);
 }
 
-static enum registrar_result apply(const struct binding *change)
-{
-    int i = find(change->user, change->contact);
+/* What may give way to `change`: what cannot be reached over its connection any more; what the same registration left,
+ * a phone keeps its Call-ID as long as it runs (RFC 3261 10.2); what is at the same address, a phone that restarted. */
+enum { GONE, SAME_CALL_ID, SAME_ADDRESS, WAYS_TO_GO };
 
-    if (change->expires_ms == 0) {
-        if (i != NONE)
-            remove_record(i);
-        return REGISTRAR_OK;
+static bool may_go(const struct binding *old, const struct binding *change, int why)
+{
+    switch (why) {
+    case GONE:
+        return is_dead(old);
+    case SAME_CALL_ID:
+        return old->call_id == change->call_id;
+    default:
+        return old->to.addr.family != 0 && address_same_ip(&old->to.addr, &change->to.addr);
     }
-    if (i == NONE) {
-        i = find_free();
-        if (i == NONE)
-            return REGISTRAR_FULL;
-        table->records[i].binding = *change;
-        table->records[i].used = true;
-        link_record(i);
+}
+
+/* Moves the oldest that may go from staying to leaving. */
+static bool make_room(struct plan *plan, const struct binding *change)
+{
+    for (int why = GONE; why < WAYS_TO_GO; why++) {
+        size_t oldest = plan->stays;
+        for (size_t i = 0; i < plan->stays; i++) {
+            const struct record *r = &table->records[plan->staying[i]];
+            if (may_go(&r->binding, change, why) &&
+                (oldest == plan->stays || r->updated < table->records[plan->staying[oldest]].updated))
+                oldest = i;
+        }
+        if (oldest < plan->stays) {
+            plan->leaving[plan->leaves++] = plan->staying[oldest];
+            plan->staying[oldest] = plan->staying[--plan->stays];
+            return true;
+        }
     }
-    table->records[i].binding = *change;
-    table->records[i].updated = ++table->updates;
+    return false;
+}
+
+static bool is_named(const struct plan *plan, size_t changes, int record)
+{
+    for (size_t c = 0; c < changes; c++)
+        if (plan->at[c] == record)
+            return true;
+    return false;
+}
+
+static enum registrar_result make_plan(struct plan *plan, const struct binding *changes, size_t count)
+{
+    int found[REGISTRAR_CONTACTS];
+    size_t have = of_user(changes[0].user, found);
+
+    *plan = (struct plan){.leaves = 0};
+    for (size_t c = 0; c < count; c++) {
+        int i = plan->at[c] = find(changes[c].user, changes[c].contact);
+        if (i != NONE && out_of_order(&table->records[i].binding, &changes[c]))
+            return REGISTRAR_OUT_OF_ORDER;
+        if (changes[c].expires_ms == 0 && i != NONE)
+            plan->leaving[plan->leaves++] = i;
+        else if (changes[c].expires_ms != 0)
+            *(i == NONE ? &plan->arrives : &plan->renewed) += 1;
+    }
+    for (size_t i = 0; i < have; i++)
+        if (!is_named(plan, count, found[i]))
+            plan->staying[plan->stays++] = found[i];
+    while (plan->stays + plan->renewed + plan->arrives > REGISTRAR_CONTACTS)
+        if (!make_room(plan, &changes[0]))
+            return REGISTRAR_TOO_MANY;
+    return (size_t)(REGISTRAR_BINDINGS - table->used) + plan->leaves < plan->arrives ? REGISTRAR_FULL : REGISTRAR_OK;
+}
+
+static void carry_out(const struct plan *plan, const struct binding *changes, size_t count)
+{
+    for (size_t i = 0; i < plan->leaves; i++)
+        remove_record(plan->leaving[i]);
+    for (size_t c = 0; c < count; c++) {
+        int i = plan->at[c];
+        if (changes[c].expires_ms == 0)
+            continue;
+        if (i == NONE) {
+            i = find_free();
+            table->records[i].binding = changes[c];
+            table->records[i].used = true;
+            link_record(i);
+        }
+        table->records[i].binding = changes[c];
+        table->records[i].updated = ++table->updates;
+    }
+}
+
+static enum registrar_result remove_all_of(const struct binding *asked)
+{
+    int found[REGISTRAR_CONTACTS];
+    size_t have = of_user(asked->user, found);
+
+    for (size_t i = 0; i < have; i++)
+        if (out_of_order(&table->records[found[i]].binding, asked))
+            return REGISTRAR_OUT_OF_ORDER;
+    while (have > 0)
+        remove_record(found[--have]);
     return REGISTRAR_OK;
 }
 
 enum registrar_result registrar_update(const struct binding *changes, size_t count, bool remove_all)
 {
     enum registrar_result result;
-    int found[REGISTRAR_CONTACTS];
+    struct plan plan;
 
     if (count == 0)
         return REGISTRAR_OK;
     lock();
-    result = check(changes, count, remove_all);
-    if (result == REGISTRAR_OK && remove_all) {
-        size_t have = of_user(changes[0].user, found);
-        while (have > 0)
-            remove_record(found[--have]);
+    if (remove_all) {
+        result = remove_all_of(&changes[0]);
+    } else {
+        result = make_plan(&plan, changes, count);
+        if (result == REGISTRAR_OK)
+            carry_out(&plan, changes, count);
     }
-    for (size_t c = 0; result == REGISTRAR_OK && !remove_all && c < count; c++)
-        result = apply(&changes[c]);
     shared_unlock(&table->lock);
     return result;
 }
@@ -252,7 +334,8 @@ bool registrar_find_contact(struct str uri, struct destination *to)
     memcpy(key.contact, uri.s, uri.len);
     key.contact[uri.len] = '\0';
     lock();
-    for (int i = table->heads[BY_CONTACT][bucket(BY_CONTACT, &key)]; i != NONE; i = table->records[i].next[BY_CONTACT]) {
+    for (int i = table->heads[BY_CONTACT][bucket(BY_CONTACT, &key)]; i != NONE;
+         i = table->records[i].next[BY_CONTACT]) {
         const struct record *r = &table->records[i];
         if (r->binding.expires_ms > now && r->updated > updated && strcmp(r->binding.contact, key.contact) == 0) {
             updated = r->updated;

@@ -3,6 +3,7 @@
 #define SIPD_SAVE_H
 #include "reply.h"
 
-/* Answers the request: 200 with the contacts, or an error. NULL: saved. Else what was wrong, static text. */
-const char *save(const struct request *r, struct text *out);
+/* Answers the request: 200 with the contacts, or an error. NULL: saved and said so. Else what was wrong, static text.
+ * *answered becomes true when the answer went out. */
+const char *save(const struct request *r, struct text *out, bool *answered);
 #endif

@@ -199,8 +199,7 @@ static int message_save(lua_State *lua)
 {
     struct engine *e = check_message(lua);
 
-    e->settled = true; /* save answers, well or badly */
-    return push_result(lua, save(&e->request, &e->out));
+    return push_result(lua, save(&e->request, &e->out, &e->settled));
 }
 
 /* The fields. False: no such. */
