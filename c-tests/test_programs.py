@@ -55,6 +55,11 @@ def test_a_udp_port_in_use_is_named():
         one_clear_line([SIPD, "-l", f"udp:127.0.0.1:{port}", "-l", "tcp:127.0.0.1:0"], port, "in use")
 
 
+def test_a_udp_listener_without_receivers_is_refused(mode):
+    one_clear_line([SIPD, mode, "-u", "0", "-l", "udp:127.0.0.1:0"], "-u 0", "udp:127.0.0.1:")
+    one_clear_line([SIPD, mode, "-l", "tcp:127.0.0.1:0", "-l", "udp:127.0.0.1:0", "-u", "0"], "-u 0")
+
+
 def test_a_missing_script_is_named(mode):
     one_clear_line([SIPD, mode, "-l", "tcp:127.0.0.1:0", "-s", "/nowhere/mine.lua"], "/nowhere/mine.lua", "No such file")
 

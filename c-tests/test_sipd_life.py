@@ -35,6 +35,15 @@ def ended(server, code, limit=5):
     server.leftovers.check(server.pid)
 
 
+# ---- log ----
+
+
+def test_the_log_level_is_that_of_the_library_too(mode, tmp_path):
+    with start(mode, tmp_path, "--log", "info") as server:
+        Tcp(server.ports["tcp"]).close()
+        await_output(server, "sipwire: connection with 127.0.0.1:")
+
+
 # ---- answers that outlive their connection (RFC 3261 18.2.2) ----
 
 FILL = """

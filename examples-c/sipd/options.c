@@ -83,7 +83,10 @@ static int read_one(int option, sipwire_config *config, int *listeners)
         server.processes = option == OPTION_PROCESSES;
         return -1;
     case OPTION_LOG:
-        return log_set_level(optarg) ? -1 : fail("--log wants error, warning, notice, info or debug, not ", optarg);
+        if (!log_set_level(optarg))
+            return fail("--log wants error, warning, notice, info or debug, not ", optarg);
+        sipwire_config_set(config, "log_level", optarg); /* the library's lines are of the same levels */
+        return -1;
     case 'w':
         return sipwire_config_set(config, "workers", optarg) < 0 ? fail(sipwire_config_error(config), "") : -1;
     case 'u':
@@ -127,7 +130,7 @@ int options_read(int argc, char **argv, sipwire_config *config)
         {NULL, 0, NULL, 0},
     };
     int option, needed, result = -1, listeners = 0;
-    char text[32];
+    char text[32], address[ADDRESS_TEXT];
 
     server.receivers = 2;
     server.script = sipd_default_script;
@@ -139,16 +142,18 @@ int options_read(int argc, char **argv, sipwire_config *config)
         result = fail("not an option: ", argv[optind]);
     if (result < 0 && listeners == 0) {
         result = listen_on(config, "tcp:127.0.0.1:5060");
-        if (result < 0)
+        if (result < 0 && server.receivers > 0)
             result = listen_on(config, "udp:127.0.0.1:5060");
     }
+    if (result < 0 && listener_get(0) != NULL && server.receivers == 0) /* only the UDP listeners are there yet */
+        result = fail("-u 0 leaves nobody to receive on udp:", address_text(&listener_get(0)->addr, address));
     if (result >= 0)
         return result;
     if (sipwire_config_get(config, "workers", text, sizeof text) > 0)
         server.workers = atoi(text);
     server.longest_message = longest_message(config);
     if (listener_get(0) == NULL)
-        server.receivers = 0; /* only the UDP listeners are there yet */
+        server.receivers = 0;
     /* supervisor, timer, and one to spare for each that may be replaced before its death is dealt with */
     needed = 2 * (server.workers + server.receivers + 2);
     if (sipwire_config_get(config, "participants", text, sizeof text) > 0 && atoi(text) < needed)
