@@ -1,6 +1,7 @@
 """answer and sipd as their users start them: bad options in one line, make run, names of what runs."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from run import BUILD, TOP, Server, await_port, end_session, free_port, processes_of, run
+from sip_peers import Tcp, request
 
 ANSWER, SIPD = BUILD / "answer", BUILD / "sipd"
 BOTH = pytest.mark.parametrize("program", [ANSWER, SIPD], ids=["answer", "sipd"])
@@ -60,6 +62,11 @@ def test_a_udp_listener_without_receivers_is_refused(mode):
     one_clear_line([SIPD, mode, "-l", "tcp:127.0.0.1:0", "-l", "udp:127.0.0.1:0", "-u", "0"], "-u 0")
 
 
+@BOTH
+def test_arguments_that_are_no_options_are_refused(program):
+    one_clear_line([program, "-l", "tcp:127.0.0.1:0", "5060"], "usage" if program == ANSWER else "5060")
+
+
 def test_a_missing_script_is_named(mode):
     one_clear_line([SIPD, mode, "-l", "tcp:127.0.0.1:0", "-s", "/nowhere/mine.lua"], "/nowhere/mine.lua", "No such file")
 
@@ -74,6 +81,24 @@ def test_a_script_without_route_is_refused(tmp_path):
     script = tmp_path / "mine.lua"
     script.write_text("x = 1\n")
     one_clear_line([SIPD, "-l", "tcp:127.0.0.1:0", "-s", script], "route")
+
+
+def test_answer_gives_to_a_tag_when_it_has_none(mode):
+    with Server([ANSWER, mode, "-w", "1", "-l", "tcp:127.0.0.1:0"]) as server, Tcp(server.ports["tcp"]) as phone:
+        for to, has_tag in (
+            ("<sip:a@h>", False),
+            ("sip:a@h", False),
+            ('"x;tag=no" <sip:a@h>', False),
+            ("<sip:a@h;tag=uri>", False),
+            ("<sip:a@h>;x=1;TAG=yes", True),
+            ("sip:a@h;tag=yes", True),
+            ("<sip:a@h> ;\r\n tag = yes", True),
+            ("<sip:a@h>\t;x ; tag\t=yes", True),
+            ("<sip:a@h>;tagged=no", False),
+            ("<sip:a@h>;", False),
+        ):
+            answer = phone.ask(request("OPTIONS", "sip:127.0.0.1", phone.via, to=to), 200)
+            assert (";tag=answer\r\n" in answer.text) != has_tag, answer
 
 
 def thread_names(session):
