@@ -44,6 +44,42 @@ def test_the_log_level_is_that_of_the_library_too(mode, tmp_path):
         await_output(server, "sipwire: connection with 127.0.0.1:")
 
 
+# ---- participants ----
+
+NO_FORK = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+pid_t fork(void)
+{
+    if (access(getenv("NO_FORK"), F_OK) == 0) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return ((pid_t (*)(void))dlsym(RTLD_NEXT, "fork"))();
+}
+"""
+
+
+@pytest.mark.parametrize("program", ["sipd", "answer"])
+def test_a_child_that_could_not_be_replaced_is_tried_again(program, tmp_path):
+    full = tmp_path / "no-process-to-have"
+    environment = {**preload(tmp_path, NO_FORK), "NO_FORK": str(full)}
+    with Server([BUILD / program, "--processes", "-w", "1", "-l", "tcp:127.0.0.1:0"], env=environment) as server:
+        worker = await_child(server, "sipwire-w0")
+        full.touch()
+        os.kill(worker, signal.SIGKILL)
+        await_output(server, "starting another")
+        time.sleep(0.2)
+        full.unlink()
+        await_child(server, "sipwire-w0", other_than=[worker])
+        with Tcp(server.ports["tcp"]) as phone:
+            phone.ask(request("OPTIONS", "sip:127.0.0.1", phone.via), 200)
+
+
 # ---- answers that outlive their connection (RFC 3261 18.2.2) ----
 
 FILL = """
@@ -80,3 +116,71 @@ def test_an_answer_that_was_queued_when_the_supervisor_died_is_sent_over_another
             os.kill(await_child(server, "sipwire-super"), signal.SIGKILL)
             with back.accept() as connection:
                 connection.expect(200)
+
+
+# ---- stop ----
+
+
+def ask_to_sleep(server, transport):
+    peer = Tcp(server.ports["tcp"]) if transport == "tcp" else Udp(server.ports["udp"])
+    peer.send(request("OPTIONS", "sip:127.0.0.1", peer.via))
+    await_output(server, "sleeping")
+    return peer
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_what_does_not_end_in_time_is_killed_and_said_so_once(transport, mode, tmp_path):
+    server = start(mode, tmp_path, "--grace", "1", script=SLEEP)
+    with ask_to_sleep(server, transport):
+        server.process.terminate()
+        ended(server, 1)
+    assert server.output.count("not all have ended in time") == 1, server.output
+    assert len([line for line in server.output.splitlines() if line.startswith("sipd: ")]) == 2, server.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_sipd_at_once(number, mode, tmp_path):
+    server = start(mode, tmp_path, "--grace", "60", script=SLEEP)
+    with ask_to_sleep(server, "tcp"):
+        server.process.terminate()
+        time.sleep(0.2)
+        assert server.process.poll() is None
+        server.process.send_signal(number)
+        ended(server, 1)
+
+
+def test_a_second_signal_ends_answer_at_once():
+    server = Server([BUILD / "answer", "--processes", "-w", "1", "-l", "tcp:127.0.0.1:0"])
+    os.kill(await_child(server, "sipwire-w0"), signal.SIGSTOP)
+    server.process.terminate()
+    time.sleep(0.2)
+    assert server.process.poll() is None
+    server.process.send_signal(signal.SIGINT)
+    ended(server, 1)
+
+
+if CHECK_ALL:  # it takes the 10 s
+
+    def test_answer_says_that_not_all_ended_in_time():
+        server = Server([BUILD / "answer", "--processes", "-w", "1", "-l", "tcp:127.0.0.1:0"])
+        os.kill(await_child(server, "sipwire-w0"), signal.SIGSTOP)
+        server.process.terminate()
+        ended(server, 1, limit=20)
+        assert server.output.count("not all ended in time") == 1, server.output
+
+
+@pytest.mark.parametrize("program", ["sipd", "answer"])
+def test_a_stop_without_a_supervisor_ends_all(program):
+    server = Server([BUILD / program, "--processes", "-w", "2", "-l", "tcp:127.0.0.1:0"])
+    supervisor = await_child(server, "sipwire-super")
+    await_child(server, "sipwire-w1")
+    for _ in range(4):
+        with Tcp(server.ports["tcp"]) as phone:
+            phone.ask(request("OPTIONS", "sip:127.0.0.1", phone.via), 200)
+    time.sleep(0.2)
+    server.process.send_signal(signal.SIGSTOP)
+    os.kill(supervisor, signal.SIGKILL)
+    time.sleep(0.2)  # the workers find out
+    server.process.terminate()  # taken before SIGCHLD, which has the higher number
+    server.process.send_signal(signal.SIGCONT)
+    ended(server, 0)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "delayed.h"
 #include "hash.h"
@@ -97,6 +98,14 @@ static void print_listeners(void)
         printf("listening on %s:%s\n", transport_name(l->transport), address_text(&l->addr, text));
 }
 
+/* The next of `signals`; 0: a while has passed without one. */
+static int await_signal(const sigset_t *signals, bool for_a_while)
+{
+    int received = for_a_while ? sigtimedwait(signals, NULL, &(struct timespec){1, 0}) : sigwaitinfo(signals, NULL);
+
+    return received > 0 ? received : 0;
+}
+
 int main(int argc, char **argv)
 {
     sipwire_config *config = sipwire_config_new();
@@ -110,6 +119,7 @@ int main(int argc, char **argv)
     };
     char error[512] = "no memory";
     int result, received = 0;
+    bool all_run = true;
     sigset_t signals;
 
     if (config == NULL)
@@ -138,9 +148,9 @@ int main(int argc, char **argv)
     fflush(stdout);
 
     while (received != SIGTERM && received != SIGINT) {
-        sigwait(&signals, &received);
-        if (received == SIGCHLD)
-            participants_reap();
+        received = await_signal(&signals, !all_run);
+        if (received == SIGCHLD || !all_run)
+            all_run = participants_reap();
     }
     participants_stop();
     sipwire_free(server.instance);

@@ -12,7 +12,8 @@
 #include "server.h"
 #include "udp.h"
 
-enum { MAX_RECEIVERS = 64, MAX_SCRIPT_BYTES = 1 << 20, OPTION_THREADS = 1000, OPTION_PROCESSES, OPTION_LOG };
+enum { MAX_RECEIVERS = 64, MAX_GRACE_S = 3600, MAX_SCRIPT_BYTES = 1 << 20 };
+enum { OPTION_THREADS = 1000, OPTION_PROCESSES, OPTION_LOG, OPTION_GRACE };
 
 extern const char sipd_default_script[], sipd_default_script_end[]; /* default_script.S */
 
@@ -26,6 +27,7 @@ static const char usage[] =
     "  -s SCRIPT.lua             routing script (default: a registrar and proxy, built in)\n"
     "  -o key=value              a setting of libsipwire, like -o send_timeout=5s; may be repeated\n"
     "  --log LEVEL               error, warning, notice, info or debug (default: notice)\n"
+    "  --grace SECONDS           how long all have to end before they are killed (default: 10)\n"
     "  --help\n";
 
 static int fail(const char *what, const char *detail)
@@ -87,6 +89,11 @@ static int read_one(int option, sipwire_config *config, int *listeners)
             return fail("--log wants error, warning, notice, info or debug, not ", optarg);
         sipwire_config_set(config, "log_level", optarg); /* the library's lines are of the same levels */
         return -1;
+    case OPTION_GRACE:
+        if (!str_number(str_of(optarg), MAX_GRACE_S, &number) || number == 0)
+            return fail("--grace wants 1 to 3600 seconds, not ", optarg);
+        server.grace_s = (unsigned)number;
+        return -1;
     case 'w':
         return sipwire_config_set(config, "workers", optarg) < 0 ? fail(sipwire_config_error(config), "") : -1;
     case 'u':
@@ -126,13 +133,14 @@ int options_read(int argc, char **argv, sipwire_config *config)
 {
     static const struct option longs[] = {
         {"threads", no_argument, NULL, OPTION_THREADS}, {"processes", no_argument, NULL, OPTION_PROCESSES},
-        {"log", required_argument, NULL, OPTION_LOG},   {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"log", required_argument, NULL, OPTION_LOG},   {"grace", required_argument, NULL, OPTION_GRACE},
+        {"help", no_argument, NULL, 'h'},              {NULL, 0, NULL, 0},
     };
     int option, needed, result = -1, listeners = 0;
     char text[32], address[ADDRESS_TEXT];
 
     server.receivers = 2;
+    server.grace_s = 10;
     server.script = sipd_default_script;
     server.script_length = (size_t)(sipd_default_script_end - sipd_default_script);
     server.script_name = "default.lua";

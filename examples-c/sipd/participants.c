@@ -2,6 +2,7 @@
 #include "participants.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -28,7 +29,7 @@ struct participant {
     uint64_t started_ms;
 };
 
-enum { RETRY_MS = 20, QUICK_DEATH_MS = 1000, STOP_S = 10 };
+enum { RETRY_MS = 20, QUICK_DEATH_MS = 1000 };
 
 static struct participant *participants;
 static int participant_count;
@@ -105,18 +106,28 @@ static void *thread_main(void *argument)
     return NULL;
 }
 
+/* Gives the parent time to replace the supervisor. False: it is stopping, there will be none. */
+static bool supervisor_may_come(void)
+{
+    struct pollfd stop = {delayed_stop_fd(), POLLIN, 0};
+
+    return poll(&stop, 1, RETRY_MS) == 0;
+}
+
 static void child_main(const struct participant *p)
 {
     int32_t rc = SIPWIRE_OK;
 
     if (p->kind == RECEIVER || p->kind == TIMER)
-        while ((rc = sipwire_attach(server.instance)) == SIPWIRE_E_SUPERVISOR_GONE)
-            pause_ms(RETRY_MS);
+        while ((rc = sipwire_attach(server.instance)) == SIPWIRE_E_SUPERVISOR_GONE && supervisor_may_come())
+            ;
     if (rc >= 0)
-        while ((rc = run(p)) == SIPWIRE_E_SUPERVISOR_GONE)
-            pause_ms(RETRY_MS); /* the parent is replacing it */
+        while ((rc = run(p)) == SIPWIRE_E_SUPERVISOR_GONE && supervisor_may_come())
+            ;
     if (p->kind == RECEIVER || p->kind == TIMER)
         sipwire_detach(server.instance);
+    if (rc == SIPWIRE_E_SUPERVISOR_GONE)
+        rc = SIPWIRE_OK; /* the end of all */
     if (rc < 0)
         log_error("%s", sipwire_strerror(rc));
     sipwire_free(server.instance); /* this process's part; the others go on */
@@ -172,9 +183,10 @@ bool participants_start(void)
     return true;
 }
 
-void participants_reap(void)
+bool participants_reap(void)
 {
     char name[32], how[32];
+    bool all_run = true;
     pid_t pid;
     int status;
 
@@ -190,25 +202,56 @@ void participants_reap(void)
             delayed_forget(pid);
             if (now_ms() - p->started_ms < QUICK_DEATH_MS)
                 pause_ms(100); /* one that dies at once must not become a fork loop */
-            start_child(p);
+            p->pid = 0;
         }
     }
+    for (int i = 0; server.processes && i < participant_count; i++)
+        if (participants[i].pid <= 0 && !start_child(&participants[i]))
+            all_run = false;
+    return all_run;
+}
+
+/* The end by force: not all have ended in time, or whoever stops us has lost patience. A signal handler. */
+static void give_up(int signal)
+{
+    static const char late[] = "sipd: error: not all have ended in time, they are killed\n";
+
+    if (signal == SIGALRM && write(STDERR_FILENO, late, sizeof late - 1) < 0)
+        signal = 0; /* nowhere left to say so */
+    for (int i = 0; i < participant_count; i++)
+        if (participants[i].pid > 0 && kill(participants[i].pid, SIGKILL) == 0)
+            waitpid(participants[i].pid, NULL, 0); /* the ports are free when we are gone */
+    _exit(1);
+}
+
+static void give_up_on(const int *signals, size_t count)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (size_t i = 0; i < count; i++) {
+        signal(signals[i], give_up);
+        sigaddset(&set, signals[i]);
+    }
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
 void participants_stop(void)
 {
-    alarm(STOP_S); /* a script that sleeps on must not keep us; children die with this process */
+    give_up_on((const int[]){SIGALRM, SIGTERM, SIGINT}, 3);
+    alarm(server.grace_s); /* a script that sleeps on must not keep us */
     delayed_stop();
     if (server.processes) {
         sipwire_stop(server.instance);
         for (int i = 0; i < participant_count; i++)
             if (participants[i].pid > 0)
-                waitpid(participants[i].pid, NULL, 0);
+                waitpid(participants[i].pid, NULL, 0), participants[i].pid = 0;
     } else {
         for (int i = 0; i < participant_count; i++)
             pthread_join(participants[i].thread, NULL);
         sipwire_stop(server.instance);
     }
+    participant_count = 0;
     free(participants);
     free(engines);
 }

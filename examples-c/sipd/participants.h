@@ -7,7 +7,10 @@
 #include "engine.h"
 
 bool participants_start(void);
-void participants_reap(void); /* after SIGCHLD: reports and replaces dead children */
+/* Reports and replaces dead children. False: one could not be started, call it again in a while. */
+bool participants_reap(void);
+/* Ends them all. What does not end within server.grace_s, or at another SIGTERM or SIGINT, is killed: then this process
+ * ends here, with exit code 1. */
 void participants_stop(void);
 
 /* The engine of the TCP worker that runs in this thread or process; NULL: none. */

@@ -13,6 +13,7 @@ struct server {
     const char *script, *script_name;
     size_t script_length;
     size_t longest_message;     /* of both transports */
+    unsigned grace_s;           /* how long a stop may take */
     sipwire_instance *instance; /* NULL while the script is tried before the start */
 };
 extern struct server server;
