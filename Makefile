@@ -90,23 +90,8 @@ header: | need-build
 	SIPWIRE_HEADER=$(CURDIR)/include/sipwire.h $(CARGO) check --locked --lib --features regen-header
 
 # ---- running ----
-define GREETING
-
-  sipd serves $(ADDR) over TCP and UDP: a registrar and proxy, script examples-c/sipd/default.lua.
-
-  In another terminal:
-    is it there        sipsak -vv -E tcp -s sip:$(ADDR)
-    100 calls to it    sipp -sn uac -t t1 -m 100 $(ADDR)     (answered 404 until "service" registers)
-    two phones         register both here over TCP and call each other by user name
-    your own script    build/sipd -s MINE.lua                (build/sipd --help: every option)
-
-  Ctrl-C stops it.
-
-endef
-export GREETING
 run: build/sipd
-	@printf '%s\n' "$$GREETING"
-	@exec build/sipd -l tcp:$(ADDR) -l udp:$(ADDR) $(ARGS)
+	@exec build/sipd --hints -l tcp:$(ADDR) -l udp:$(ADDR) $(ARGS)
 
 # ---- installing ----
 install: $(LIBS)

@@ -152,5 +152,16 @@ def test_make_run_serves_and_says_what_to_type_next():
         for word in (f"127.0.0.1:{port}", "sipsak", "sipp", "Ctrl-C"):
             assert word in text, text
         assert len(text.splitlines()) <= 24, f"more than one screen:\n{text}"
+        assert text.index("\nready\n") < text.index("sipsak")
     finally:
         assert not end_session(make.pid)
+
+
+def test_make_run_says_only_what_is_wrong_when_the_port_is_taken():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        code, output = run(["make", "--no-print-directory", "run", f"ADDR={address}"])
+        lines = [line for line in output.splitlines() if not line.startswith("make: ***")]  # that is make's own
+        assert code != 0 and len(lines) == 1 and address in lines[0] and "in use" in lines[0], output

@@ -98,6 +98,27 @@ static void print_listeners(void)
         printf("listening on %s:%s\n", transport_name(l->transport), address_text(&l->addr, text));
 }
 
+static void print_hints(void)
+{
+    const struct listener *l = listener_get(0);
+    char addr[ADDRESS_TEXT];
+
+    for (int i = 0; l != NULL && l->transport != TRANSPORT_TCP && listener_get(i) != NULL; i++)
+        l = listener_get(i);
+    address_text(&l->addr, addr);
+    printf("\n"
+           "  sipd serves SIP there by the script %s.\n"
+           "\n"
+           "  In another terminal:\n"
+           "    is it there        sipsak -vv -E tcp -s sip:%s\n"
+           "    100 calls to it    sipp -sn uac -t t1 -m 100 %s     (answered 404 until \"service\" registers)\n"
+           "    two phones         register both here over TCP and call each other by user name\n"
+           "    your own script    build/sipd -s MINE.lua                (build/sipd --help: every option)\n"
+           "\n"
+           "  Ctrl-C stops it.\n",
+           server.script_name, addr, addr);
+}
+
 /* The next of `signals`; 0: a while has passed without one. */
 static int await_signal(const sigset_t *signals, bool for_a_while)
 {
@@ -145,6 +166,8 @@ int main(int argc, char **argv)
         return fail("not started");
     print_listeners();
     puts("ready");
+    if (server.hints)
+        print_hints();
     fflush(stdout);
 
     while (received != SIGTERM && received != SIGINT) {
