@@ -30,8 +30,9 @@ SIPD     := $(patsubst examples-c/sipd/%,build/sipd.d/%.o,$(wildcard examples-c/
 all: $(LIBS) $(PROGRAMS)
 
 # ---- what a fresh machine lacks ----
-need-build:
-	@.ci/need cc=gcc ld=binutils cargo
+# cargo is asked for where the library is built: who installs what is built, as root say, need not have it.
+need-cc:
+	@.ci/need cc=gcc
 need-lua:
 	@.ci/need pc:lua5.4=liblua5.4-dev
 
@@ -40,7 +41,8 @@ need-lua:
 # becomes one object in which only sipwire_* is global, so that it links beside another Rust library
 # (std's own symbols would collide). --force-group-allocation keeps the exception tables' references
 # valid; .llvmbc goes because an `ar` with the LLVM plug-in stumbles over it.
-build/libsipwire.a: $(RUST) | need-build
+build/libsipwire.a: $(RUST)
+	@.ci/need cc=gcc ld=binutils cargo
 	@mkdir -p build
 	$(CARGO) rustc --locked --release --lib --crate-type staticlib,cdylib
 	ld -r --force-group-allocation --whole-archive $(TARGET)/release/libsipwire.a -o build/sipwire.o
@@ -55,25 +57,25 @@ build/libsipwire.so: build/libsipwire.a
 	ln -sf $(SONAME) $@
 
 # ---- the programs ----
-build/%: examples-c/%.c include/sipwire.h build/libsipwire.a
+build/%: examples-c/%.c include/sipwire.h build/libsipwire.a | need-cc
 	$(CC) $(FLAGS) $< build/libsipwire.a $(LINK) -o $@
 
 build/sipd: $(SIPD) build/libsipwire.a
 	$(CC) $(CFLAGS) $^ $(LINK) $$(pkg-config --libs lua5.4) -o $@
-build/sipd.d/%.c.o: examples-c/sipd/%.c include/sipwire.h $(wildcard examples-c/sipd/*.h) | need-build need-lua
+build/sipd.d/%.c.o: examples-c/sipd/%.c include/sipwire.h $(wildcard examples-c/sipd/*.h) | need-cc need-lua
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) -pthread $$(pkg-config --cflags lua5.4) -c $< -o $@
-build/sipd.d/%.S.o: examples-c/sipd/%.S examples-c/sipd/default.lua | need-build
+build/sipd.d/%.S.o: examples-c/sipd/%.S examples-c/sipd/default.lua | need-cc
 	@mkdir -p $(@D)
 	$(CC) -Wa,-Iexamples-c/sipd -c $< -o $@
 
 # ---- the tests ----
 c-tests: $(C_TESTS)
-build/c-tests/harness.o: c-tests/harness.c c-tests/harness.h include/sipwire.h | need-build
+build/c-tests/harness.o: c-tests/harness.c c-tests/harness.h include/sipwire.h | need-cc
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) -pthread -c $< -o $@
 # The parser of sipd is tested alone, with the sanitizers.
-build/c-tests/sipd_parser: c-tests/sipd_parser.c $(addprefix examples-c/sipd/,sip.c sip_values.c text.c sip.h text.h) | need-build
+build/c-tests/sipd_parser: c-tests/sipd_parser.c $(addprefix examples-c/sipd/,sip.c sip_values.c text.c sip.h text.h) | need-cc
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) -fsanitize=address,undefined -fno-sanitize-recover=all -Iexamples-c/sipd $(filter %.c,$^) -o $@
 build/c-tests/%: c-tests/%.c $(wildcard c-tests/*.h) build/c-tests/harness.o build/libsipwire.a
@@ -86,7 +88,8 @@ check-all:
 
 # ---- the header ----
 # The compiler and cbindgen read src/ffi/; a machine that only uses the header never runs this.
-header: | need-build
+header:
+	@.ci/need cargo
 	SIPWIRE_HEADER=$(CURDIR)/include/sipwire.h $(CARGO) check --locked --lib --features regen-header
 
 # ---- running ----
@@ -107,4 +110,4 @@ install: $(LIBS)
 clean:
 	rm -rf build $(TARGET)
 
-.PHONY: all need-build need-lua c-tests check check-all header run install clean
+.PHONY: all need-cc need-lua c-tests check check-all header run install clean

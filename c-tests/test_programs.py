@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from run import BUILD, TOP, Server, await_port, end_session, free_port, processes_of, run
+from run import BUILD, TOP, Server, await_port, end_session, free_port, processes_of, run, run_ok
 from sip_peers import Tcp, request
 
 ANSWER, SIPD = BUILD / "answer", BUILD / "sipd"
@@ -165,3 +166,14 @@ def test_make_run_says_only_what_is_wrong_when_the_port_is_taken():
         code, output = run(["make", "--no-print-directory", "run", f"ADDR={address}"])
         lines = [line for line in output.splitlines() if not line.startswith("make: ***")]  # that is make's own
         assert code != 0 and len(lines) == 1 and address in lines[0] and "in use" in lines[0], output
+
+
+def test_what_is_built_is_installed_without_cargo(tmp_path):
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in "bash cat chmod cp cut dirname find grep head id install ln mkdir rm sed sh tr uname".split() + ["make"]:
+        if found := shutil.which(name):
+            (tools / name).symlink_to(found)
+    environment = {"PATH": str(tools)}
+    run_ok(["make", "install", "PREFIX=/opt", f"DESTDIR={tmp_path}"], env=environment, check_leftovers=False)
+    assert (tmp_path / "opt/lib/libsipwire.a").exists() and (tmp_path / "opt/lib/pkgconfig/sipwire.pc").exists()
