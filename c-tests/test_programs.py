@@ -177,3 +177,13 @@ def test_what_is_built_is_installed_without_cargo(tmp_path):
     environment = {"PATH": str(tools)}
     run_ok(["make", "install", "PREFIX=/opt", f"DESTDIR={tmp_path}"], env=environment, check_leftovers=False)
     assert (tmp_path / "opt/lib/libsipwire.a").exists() and (tmp_path / "opt/lib/pkgconfig/sipwire.pc").exists()
+
+
+def test_the_archive_is_linked_as_the_readme_says(tmp_path):
+    readme = (TOP / "README.md").read_text()
+    command = re.search(r"^ +(cc .*libsipwire\.a.*-o host)$", readme.partition("## Installing")[2], re.M)[1]
+    (tmp_path / "host.c").write_text(re.search(r"<!-- test: host -->\s*```c\n(.*?)```", readme, re.S)[1])
+    run_ok(["make", "install", f"PREFIX={tmp_path}"], check_leftovers=False)
+    environment = {"PKG_CONFIG_PATH": str(tmp_path / "lib/pkgconfig")}
+    run_ok(["sh", "-c", command], env=environment, cwd=tmp_path, check_leftovers=False)
+    assert "libsipwire" not in run_ok(["readelf", "-d", tmp_path / "host"], check_leftovers=False)
