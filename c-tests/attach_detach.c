@@ -2,6 +2,8 @@
 /* Participants come and go, with sipwire_detach, without it, and killed; none is left. The setting "participants"
  * bounds them, and whoever does not fit is told so. */
 #include "harness.h"
+#include <pthread.h>
+#include <signal.h>
 
 enum { CHILDREN = 40, LIMIT = 12 };
 static sipwire_addr peer_addr;
@@ -26,9 +28,47 @@ static void attach_and_wait(void *word) {
   if (rc == SIPWIRE_OK) CHECK_RC(SIPWIRE_OK, sipwire_detach(h_instance));
 }
 
+/* The instance is freed while a thread that sent still lives: its number comes back although the process stays. */
+static void *send_and_stay(void *number) {
+  sipwire_target target = h_to_addr(&peer_addr);
+  CHECK(h_send_numbered_here(&target, 2, *(uint32_t *)number, 700) > 0, "send");
+  *h_word(20) = 1;
+  while (!*h_word(21)) h_sleep_ms(1);
+  return NULL;
+}
+static void free_beside_a_thread(void *number) {
+  pthread_t thread;
+  CHECK_RC(SIPWIRE_OK, sipwire_attach(h_instance));
+  CHECK(pthread_create(&thread, NULL, send_and_stay, number) == 0, "pthread_create");
+  while (!*h_word(20)) h_sleep_ms(1);
+  sipwire_free(h_instance);
+  h_instance = NULL;
+  while (!*h_word(21)) h_sleep_ms(1);
+  pthread_join(thread, NULL);
+}
+
+static int32_t attaching_script(sipwire_instance *instance, sipwire_message *message) {
+  char value[8];
+  if (h_header(message->data, message->header_length, "X-Attach", value, sizeof value)) CHECK_RC(SIPWIRE_OK, sipwire_attach(instance));
+  return h_default_script(instance, message);
+}
+
+/* sipwire_attach without effect: in a callback, or when there is no number. The process may be a worker as before. */
+static void work_attach_and_work_again(void *peer) {
+  (void)peer;
+  CHECK_RC(SIPWIRE_E_NO_PARTICIPANT, sipwire_attach(h_instance));
+  *h_word(22) = 1;
+  while (!*h_word(23)) h_sleep_ms(1);
+  int32_t rc;
+  do rc = sipwire_run_worker(h_instance, 0), ++*h_word(24);
+  while (rc == SIPWIRE_E_SUPERVISOR_GONE);
+  CHECK_RC(SIPWIRE_OK, rc);
+}
+
 int main(int argc, char **argv) {
   h_init(argc, argv);
   h_setting("participants", "12");
+  h_script = attaching_script;
   h_start(2);
   h_peer *peer = h_client();
   h_conn_of(peer);
@@ -53,5 +93,44 @@ int main(int argc, char **argv) {
   *h_word(10) = 1;
   for (int i = 0; i < LIMIT; i++) WAIT(h_gone(many[i]), "child %d ends", i);
   WAIT(STAT(participants) == before, "%llu participants are left", (unsigned long long)STAT(participants));
+
+  uint32_t first = 0;
+  pid_t freeing = h_fork(free_beside_a_thread, &first);
+  h_expect_exit(freeing);
+  WAIT((h_ledger_receive(peer), h_ledger_received(2) == 1), "its message");
+  WAIT(*h_word(20) && STAT(participants) == before, "%llu participants, %llu before", (unsigned long long)STAT(participants), (unsigned long long)before);
+  *h_word(21) = 1;
+  WAIT(h_gone(freeing), "the process ends");
+
+  /* no number is free, then one is */
+  uint64_t died = STAT(participants_died);
+  *h_word(10) = *h_word(11) = *h_word(12) = 0;
+  for (int i = 0; i < LIMIT; i++) h_expect_exit(many[i] = h_fork(attach_and_wait, (void *)h_word(10)));
+  WAIT(*h_word(11) + *h_word(12) == LIMIT, "all have tried");
+  pid_t worker = h_fork(work_attach_and_work_again, NULL);
+  h_expect_exit(worker);
+  WAIT(*h_word(22), "it was refused");
+  *h_word(10) = 1;
+  for (int i = 0; i < LIMIT; i++) WAIT(h_gone(many[i]), "child %d ends", i);
+  for (int w = 0; w < 2; w++) h_expect_exit(h_worker_pid(w));
+  kill(h_worker_pid(0), SIGKILL);
+  kill(h_worker_pid(1), SIGKILL);
+  WAIT(STAT(participants_died) == died + 2, "both workers' deaths are seen");
+  *h_word(23) = 1;
+  h_peer *last = h_client();
+  h_write_text(last, h_request("OPTIONS", "attach", "X-Attach: 1\r\n", NULL));
+  h_await_answer(last, 200, "attach");
+  pid_t supervisor = h_supervisor_pid();
+  h_expect_exit(supervisor);
+  kill(supervisor, SIGKILL);
+  WAIT(h_gone(supervisor) && *h_word(24) >= 1, "its supervisor is gone");
+  h_fork_supervisor();
+  last = h_client();
+  h_write_text(last, h_request("OPTIONS", "again", NULL, NULL));
+  h_await_answer(last, 200, "again");
+  h_close(last);
+  WAIT(STAT(slots_used) == 0, "closed");
+  h_stop();
+  WAIT(h_gone(worker), "the worker ends");
   return h_finish();
 }

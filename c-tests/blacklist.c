@@ -1,6 +1,7 @@
 /* modes: threads processes */
 /* The blacklist by hand: add, check, list, remove, expiry; asked when dialling, never for an open connection. */
 #include "harness.h"
+#include <signal.h>
 
 static sipwire_addr numbered_addr(unsigned n) {
   char text[64];
@@ -66,9 +67,22 @@ int main(int argc, char **argv) {
   CHECK(h_send_numbered_here(&by_id, 1, 1, 400) >= 0, "by id");
   CHECK(h_send_numbered_here(&target, 1, 2, 400) >= 0, "by address over the open connection");
   WAIT((h_ledger_receive(peer), h_ledger_settled()), "both arrive");
+  if (h_mode == H_PROCESSES) { /* also while something else of this sender waits to be dialled */
+    sipwire_addr refusing;
+    int held = h_refusing_port(&refusing);
+    sipwire_target elsewhere = h_to_addr(&refusing);
+    kill(h_supervisor_pid(), SIGSTOP);
+    CHECK_RC(SIPWIRE_QUEUED, h_send_here(&elsewhere, "OPTIONS", 7, 99));
+    CHECK_RC(SIPWIRE_QUEUED, h_send_numbered_here(&target, 1, 3, 400));
+    kill(h_supervisor_pid(), SIGCONT);
+    WAIT((h_ledger_receive(peer), h_ledger_received(1) == 4), "it arrives");
+    WAIT(h_failure(99), "the dial was refused");
+    CHECK_RC(1, sipwire_blacklist_remove(h_instance, &refusing));
+    close(held);
+  }
   h_close(peer);
   WAIT(STAT(connections) == 0, "closed");
-  CHECK_RC(SIPWIRE_E_BLACKLISTED, h_send_numbered_here(&target, 1, 3, 400));
+  CHECK_RC(SIPWIRE_E_BLACKLISTED, h_send_numbered_here(&target, 1, 4, 400));
   CHECK_RC(1, sipwire_blacklist_remove(h_instance, &addr));
 
   for (unsigned n = 0; n < 600; n++) {

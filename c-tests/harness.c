@@ -280,6 +280,8 @@ static void cb_failed(void *user, sipwire_instance *instance, sipwire_failure *f
 }
 
 static void conn_event(int type, const sipwire_conn_info *info) {
+  if (info->idle_ms > info->age_ms)
+    h_fail("callback", 0, "connection %u: idle for %llu ms, %llu ms old", info->conn_id, (unsigned long long)info->idle_ms, (unsigned long long)info->age_ms);
   h_event *e = event_new(type);
   if (!e) return;
   e->conn_id = info->conn_id;

@@ -90,21 +90,26 @@ def _descriptors(pid):
             pass
 
 
-def ownerless_listeners():
-    """Inodes of listening TCP sockets that no process has open: their port is taken for good."""
-    listening = set()
+def _listening():
+    inodes = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in Path(table).read_text().splitlines()[1:]:
             fields = line.split()
             if fields[3] == "0A" and fields[9] != "0":
-                listening.add(fields[9])
+                inodes.add(fields[9])
+    return inodes
+
+
+def ownerless_listeners():
+    """Inodes of listening TCP sockets that no process has open: their port is taken for good."""
+    listening = _listening()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         if not listening:
             break
         for target in _descriptors(pid):
             if inode := re.fullmatch(r"socket:\[(\d+)\]", target):
                 listening.discard(inode[1])
-    return listening
+    return listening and listening & _listening()  # others were closed while we looked
 
 
 class Leftovers:
@@ -120,8 +125,10 @@ class Leftovers:
         shm = shared_memory_files() - self.shm
         listeners = ownerless_listeners() - self.listeners
         until = time.monotonic() + 2  # after the first look, which takes its time on a busy machine
-        while (shm or listeners) and time.monotonic() < until:
+        looks = 1
+        while (shm or listeners) and (time.monotonic() < until or looks < 3):
             time.sleep(0.1)
+            looks += 1
             # Others run beside us. What is theirs goes away by itself, and each time it may be another
             # one: what is left behind is what is seen every time.
             shm &= shared_memory_files()

@@ -5,32 +5,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-
-/* A descriptor for the library's end of this connection, from the process that owns it. */
-static int library_end(const h_peer *peer) {
-  int pid_fd = (int)syscall(SYS_pidfd_open, h_supervisor_pid(), 0);
-  if (pid_fd < 0) h_skip("no pidfd_open");
-  for (int number = 3; number < 256; number++) {
-    int fd = (int)syscall(SYS_pidfd_getfd, pid_fd, number, 0);
-    if (fd < 0 && (errno == ENOSYS || errno == EPERM)) h_skip("no pidfd_getfd");
-    if (fd < 0) continue;
-    struct sockaddr_in far = {0};
-    socklen_t length = sizeof far;
-    sipwire_addr addr = {0};
-    if (getpeername(fd, (struct sockaddr *)&far, &length) == 0 && far.sin_family == AF_INET) {
-      addr.family = 4;
-      addr.port = ntohs(far.sin_port);
-      memcpy(addr.ip, &far.sin_addr, 4);
-      if (fd != peer->fd && h_addr_equal(&addr, &peer->local)) {
-        close(pid_fd);
-        return fd;
-      }
-    }
-    close(fd);
-  }
-  h_fail(__FILE__, __LINE__, "no descriptor has the peer %s", h_addr_text(&peer->local));
-}
 
 static int option(int fd, int level, int name) {
   int value = -1;
@@ -40,7 +14,10 @@ static int option(int fd, int level, int name) {
 }
 
 static void check(const h_peer *peer, int nodelay, int keepalive, int idle_s, int interval_s, int count, int user_timeout_ms, int tos) {
-  int fd = library_end(peer);
+  uint32_t id = 0;
+  CHECK_RC(SIPWIRE_OK, sipwire_conn_find(h_instance, &peer->local, NULL, &id));
+  int fd = h_library_fd(id);
+  if (fd < 0) h_skip("the kernel does not let us have the supervisor's descriptor");
   CHECK_NUM(nodelay, option(fd, IPPROTO_TCP, TCP_NODELAY) != 0);
   CHECK_NUM(keepalive, option(fd, SOL_SOCKET, SO_KEEPALIVE) != 0);
   if (keepalive) { /* else they mean nothing */

@@ -1,5 +1,6 @@
 """The rules of the sources themselves: format, lints, floors, size of files, leftovers."""
 
+import os
 import re
 from pathlib import Path
 
@@ -132,11 +133,14 @@ def test_answer_stays_the_smallest_host():
 
 def test_nothing_is_left_unfinished():
     marks = re.compile(r"\b(?:todo|unimplemented)!|#\[ignore|\bTODO\b|\bFIXME\b|\bXXX\b")
-    files = [path for path in TOP.rglob("*") if path.suffix in (".rs", ".c", ".h", ".lua", ".sh", ".md")]
+    files = []
+    for folder, below, names in os.walk(TOP):
+        below[:] = [name for name in below if name not in ("target", "build", ".git")]
+        files += [Path(folder, name) for name in names]
     found = [
         f"{path.relative_to(TOP)}: {hit[0]}"
         for path in files
-        if path.relative_to(TOP).parts[0] not in ("target", "build", ".git")
+        if path.suffix in (".rs", ".c", ".h", ".lua", ".sh", ".md")
         for hit in marks.finditer(path.read_text(errors="replace"))
     ]
     assert not found, "\n".join(found)

@@ -499,7 +499,8 @@ typedef struct sipwire_callbacks {
    */
   void (*on_send_failed)(void *user, struct sipwire_instance *instance, struct sipwire_failure *failure);
   /**
-   * A connection was accepted, or one we dialled is connected. Before its first on_message.
+   * A connection was accepted, or one we dialled is connected. Before its first on_message; for one
+   * that ended before that (a dial that failed, too) right before its on_close.
    */
   void (*on_open)(void *user, struct sipwire_instance *instance, const struct sipwire_conn_info *info);
   /**
@@ -508,7 +509,8 @@ typedef struct sipwire_callbacks {
    */
   void (*on_close)(void *user, struct sipwire_instance *instance, const struct sipwire_conn_info *info);
   /**
-   * A connection on which a send was refused for want of room has an empty queue again.
+   * A connection on which a send was refused for want of room has an empty queue again. Rarely it
+   * comes for a connection that never was full; never after its on_close.
    */
   void (*on_writable)(void *user, struct sipwire_instance *instance, const struct sipwire_conn_info *info);
   /**

@@ -51,15 +51,27 @@ void h_ledger_check(void) {
 
 uint64_t h_last_sent_ms;
 
-static uint64_t queued_on(const sipwire_target *target) {
+static uint32_t id_of(const sipwire_target *target) {
   uint32_t id = target->conn_id;
+  return id || sipwire_conn_find(h_instance, &target->remote, NULL, &id) == SIPWIRE_OK ? id : 0;
+}
+
+static uint64_t queued_on(const sipwire_target *target) {
   sipwire_conn_info info;
-  if (!id && sipwire_conn_find(h_instance, &target->remote, NULL, &id) != SIPWIRE_OK) return 0;
-  return h_info(id, &info) ? info.queued_bytes : 0;
+  return h_info(id_of(target), &info) ? info.queued_bytes : 0;
+}
+
+/* Left to itself the kernel makes a send buffer larger whenever it feels like it, also later. */
+static void fix_send_buffer(const sipwire_target *target) {
+  int fd = h_library_fd(id_of(target)), bytes = 65536;
+  if (fd < 0) return;
+  if (setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes) != 0) h_fail("ledger", 0, "SO_SNDBUF: %s", strerror(errno));
+  close(fd);
 }
 
 uint32_t h_fill(const sipwire_target *target, uint32_t tag, uint32_t first, size_t size, uint32_t want) {
   uint32_t n = first, missing = want;
+  fix_send_buffer(target);
   for (;;) {
     for (uint32_t queued = 0; queued < missing; n++) {
       int32_t rc = h_send_numbered_here(target, tag, n, size);

@@ -54,21 +54,46 @@ static socklen_t to_sockaddr(const sipwire_addr *addr, struct sockaddr_storage *
   return sizeof *in;
 }
 
+static sipwire_addr from_sockaddr(const struct sockaddr_storage *name) {
+  sipwire_addr addr = {0};
+  if (name->ss_family == AF_INET6) {
+    addr.family = 6;
+    addr.port = ntohs(((const struct sockaddr_in6 *)name)->sin6_port);
+    memcpy(addr.ip, &((const struct sockaddr_in6 *)name)->sin6_addr, 16);
+  } else {
+    addr.family = 4;
+    addr.port = ntohs(((const struct sockaddr_in *)name)->sin_port);
+    memcpy(addr.ip, &((const struct sockaddr_in *)name)->sin_addr, 4);
+  }
+  return addr;
+}
+
 static sipwire_addr socket_name(int fd) {
   struct sockaddr_storage name;
   socklen_t length = sizeof name;
-  sipwire_addr addr = {0};
   if (getsockname(fd, (struct sockaddr *)&name, &length) < 0) h_fail("harness", 0, "getsockname: %s", strerror(errno));
-  if (name.ss_family == AF_INET6) {
-    addr.family = 6;
-    addr.port = ntohs(((struct sockaddr_in6 *)&name)->sin6_port);
-    memcpy(addr.ip, &((struct sockaddr_in6 *)&name)->sin6_addr, 16);
-  } else {
-    addr.family = 4;
-    addr.port = ntohs(((struct sockaddr_in *)&name)->sin_port);
-    memcpy(addr.ip, &((struct sockaddr_in *)&name)->sin_addr, 4);
+  return from_sockaddr(&name);
+}
+
+/* A copy of the library's own descriptor of a connection; -1: the kernel does not let us have it. */
+int h_library_fd(uint32_t conn_id) {
+  sipwire_conn_info info;
+  if (!h_info(conn_id, &info)) return -1;
+  int process = h_mode == H_PROCESSES ? (int)syscall(SYS_pidfd_open, h_supervisor_pid(), 0) : -1;
+  int found = -1;
+  for (int number = 3; found < 0 && number < 1024; number++) {
+    int fd = h_mode == H_PROCESSES ? (int)syscall(SYS_pidfd_getfd, process, number, 0) : fcntl(number, F_DUPFD_CLOEXEC, 3);
+    if (fd < 0) continue;
+    struct sockaddr_storage name;
+    socklen_t length = sizeof name;
+    if (getpeername(fd, (struct sockaddr *)&name, &length) == 0) {
+      sipwire_addr remote = from_sockaddr(&name), local = socket_name(fd);
+      if (h_addr_equal(&remote, &info.remote) && h_addr_equal(&local, &info.local)) found = fd;
+    }
+    if (fd != found) close(fd);
   }
-  return addr;
+  if (process >= 0) close(process);
+  return found;
 }
 
 static h_peer *peer_new(int fd) {

@@ -332,7 +332,8 @@ pub struct sipwire_callbacks {
             failure: *mut sipwire_failure,
         ),
     >,
-    /// A connection was accepted, or one we dialled is connected. Before its first on_message.
+    /// A connection was accepted, or one we dialled is connected. Before its first on_message; for one
+    /// that ended before that (a dial that failed, too) right before its on_close.
     pub on_open: Option<
         unsafe extern "C" fn(
             user: *mut c_void,
@@ -349,7 +350,8 @@ pub struct sipwire_callbacks {
             info: *const sipwire_conn_info,
         ),
     >,
-    /// A connection on which a send was refused for want of room has an empty queue again.
+    /// A connection on which a send was refused for want of room has an empty queue again. Rarely it
+    /// comes for a connection that never was full; never after its on_close.
     pub on_writable: Option<
         unsafe extern "C" fn(
             user: *mut c_void,

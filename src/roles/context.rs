@@ -38,6 +38,9 @@ pub struct Context {
     /// How this process takes part, see `runtime::membership`: pid in the upper half, 0: not at all.
     /// Wiped by the kernel in a forked child: who did not attach is recognised.
     pub identity: IdentityPage,
+    /// The last claim of a supervisor of this process, 0: none. Wiped in a forked child, whose fds are
+    /// copies.
+    pub claimed: IdentityPage,
     /// The process of which a thread is the supervisor, as far as this process knows.
     supervises: AtomicU32,
     live: LiveSettings,
@@ -63,6 +66,7 @@ impl Context {
             announce,
             announced,
             identity: IdentityPage::new()?,
+            claimed: IdentityPage::new()?,
             supervises: AtomicU32::new(0),
         })
     }
@@ -71,6 +75,16 @@ impl Context {
     pub fn wake_supervisor(&self) {
         if self.segment.header().line_sleep.sleeping.load_sync() == 1 {
             self.wake.notify();
+        }
+    }
+
+    /// A stop was asked for and the supervisor that would serve it has ended: none will follow, so what
+    /// is left to do is nobody's.
+    pub fn finish_orphaned_stop(&self) {
+        let header = self.segment.header();
+        if header.stopping.load_sync() == 1 && !header.supervised() {
+            header.stop(2);
+            self.end.notify();
         }
     }
 

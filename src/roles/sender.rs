@@ -178,19 +178,28 @@ impl Call<'_> {
                 result => return result,
             }
         }
-        let no_connect = self.target.flags & NO_CONNECT != 0 || self.settings.no_connect;
-        if no_connect && !waits {
+        // What waits has not looked for a connection: the supervisor does, and asks all this if there
+        // is none.
+        if !waits {
+            self.may_dial()?;
+        }
+        self.post_to_dial_list()
+    }
+
+    fn may_dial(&self) -> Result<()> {
+        let segment = &self.context.segment;
+        if self.target.flags & NO_CONNECT != 0 || self.settings.no_connect {
             return Err(Error::NoConnection);
         }
         if segment.header().drain_ms.load_sync() != 0 {
             return Err(Error::ShuttingDown);
         }
-        if blacklist::check(segment.blacklist(), remote, self.now_ms) {
+        if blacklist::check(segment.blacklist(), &self.target.remote, self.now_ms) {
             self.member
                 .count(self.context, Counter::BlacklistRefused, 1);
             return Err(Error::Blacklisted);
         }
-        self.post_to_dial_list()
+        Ok(())
     }
 
     /// The fd by which this process can write to the connection, if it has one. In the
@@ -207,7 +216,7 @@ impl Call<'_> {
 
     fn on_connection(&self, index: u32, slot: &Slot, generation: u32) -> Result<Sent> {
         if !self.member.ensure_reserve(self.context, self.length) {
-            return Err(Error::TotalQueueFull);
+            return Err(self.no_blocks(index, slot, generation));
         }
         if self.has_fd(index, generation) {
             match gate::take_direct(&slot.output.gate, generation, self.member.holder) {
@@ -314,9 +323,9 @@ impl Call<'_> {
 
     fn queue(&self, index: u32, slot: &Slot, generation: u32) -> Result<Sent> {
         let blocks = self.context.segment.blocks();
-        let first = self
-            .message(index, generation, 0)
-            .ok_or(Error::TotalQueueFull)?;
+        let Some(first) = self.message(index, generation, 0) else {
+            return Err(self.no_blocks(index, slot, generation));
+        };
         self.account(self.length as i64);
         let total_before = self
             .context
@@ -437,6 +446,17 @@ impl Call<'_> {
         error
     }
 
+    /// The pool is exhausted, by what others queued if nothing waits here: then it is no reason to close
+    /// this connection.
+    fn no_blocks(&self, index: u32, slot: &Slot, generation: u32) -> Error {
+        let word = gate::load(&slot.output.gate);
+        if word.has(GateWord::ASYNC) || word.inbox() != 0 {
+            return self.refuse(Full::Total, index, slot, generation);
+        }
+        self.context.post(index, slot, post::WANTS_ROOM);
+        Error::TotalQueueFull
+    }
+
     fn is_final_answer(&self) -> bool {
         let first_bytes = self
             .parts
@@ -502,6 +522,10 @@ impl Call<'_> {
         let head = blocks.head(first).ok_or(Error::NoMemory)?;
         head.length.set(length as u32);
         head.kind.set(kind);
+        if kind == KIND_END {
+            // Its message was refused: nobody waits for a report.
+            head.flags.set(head.flags.get() | UNREPORTED);
+        }
         blocks.stamp_chain(first, Stamp::new(BlockUse::Dial, self.member.holder, 0, 0));
         self.account(length as i64);
         record

@@ -18,22 +18,40 @@ const LOG_WARNING: u8 = 2;
 /// How long a worker waits for the place of a predecessor that died and is being recovered.
 const PLACE_WAIT_MS: u64 = 10_000;
 
-/// How a thread of `start` tells that its role is open. Not a channel: a receiving std channel leaves a
-/// thread handle behind in the host's thread, which the host's leak checker would find.
+/// How a thread of `start` tells that its role is open, and is told to begin. Not a channel: a receiving
+/// std channel leaves a thread handle behind in the host's thread, which the host's leak checker would
+/// find.
 #[derive(Default)]
-struct Opened {
+struct Told {
     /// With the errno of the thread.
     result: Mutex<Option<(Result<()>, i32)>>,
     told: Condvar,
 }
 
-impl Opened {
+/// Tells the waiting threads, when it goes, whether all are there.
+#[derive(Default)]
+struct AllThere {
+    begin: Arc<Told>,
+    are_there: bool,
+}
+
+impl Drop for AllThere {
+    fn drop(&mut self) {
+        self.begin.tell(if self.are_there {
+            Ok(())
+        } else {
+            Err(Error::System)
+        });
+    }
+}
+
+impl Told {
     fn tell(&self, result: Result<()>) {
         let errno = sys::process::errno_get();
         if let Ok(mut place) = self.result.lock() {
             *place = Some((result, errno));
         }
-        self.told.notify_one();
+        self.told.notify_all();
     }
     fn wait(&self) -> Result<()> {
         let place = self.result.lock().map_err(|_| Error::System)?;
@@ -200,42 +218,44 @@ impl Instance {
         drop(place);
         if started.is_err() {
             let errno = sys::process::errno_get();
-            self.request_stop();
             self.join_threads();
             sys::process::errno_set(errno);
-            // Nothing is left that could have seen it: the start may be tried again.
-            self.context.segment.header().stopping.store_sync(0);
-            self.context.end.drain();
         }
         started
     }
 
+    /// Nobody begins before all are there: a start that fails has accepted nothing, told nothing and
+    /// may be tried again. On an error the threads that were made end by themselves.
     fn start_threads(&self, handles: &mut Vec<std::thread::JoinHandle<()>>) -> Result<()> {
         let context = &self.context;
         let held = membership::begin_role(context, false)?;
         let supervisor = open_supervisor(context, held)?;
+        let mut all = AllThere::default();
+        for index in 0..context.settings.workers as usize {
+            let held = membership::begin_role(context, false)?;
+            let shared = context.clone();
+            let opened = Arc::new(Told::default());
+            let (tell, all) = (opened.clone(), all.begin.clone());
+            handles.push(spawn(move || {
+                sys::process::set_thread_name(&format!("sipwire-w{index}"));
+                match open_worker(&shared, index, held) {
+                    Ok(worker) => {
+                        tell.tell(Ok(()));
+                        if all.wait().is_ok() {
+                            let _ = worker.run();
+                        }
+                    }
+                    Err(error) => tell.tell(Err(error)),
+                }
+            })?);
+            opened.wait()?;
+        }
         let shared = context.clone();
         handles.push(spawn(move || {
             as_supervisor(&shared);
             let _ = supervisor.run();
         })?);
-        for index in 0..context.settings.workers as usize {
-            let held = membership::begin_role(context, false)?;
-            let shared = context.clone();
-            let opened = Arc::new(Opened::default());
-            let told = opened.clone();
-            handles.push(spawn(move || {
-                sys::process::set_thread_name(&format!("sipwire-w{index}"));
-                match open_worker(&shared, index, held) {
-                    Ok(worker) => {
-                        told.tell(Ok(()));
-                        let _ = worker.run();
-                    }
-                    Err(error) => told.tell(Err(error)),
-                }
-            })?);
-            opened.wait()?;
-        }
+        all.are_there = true;
         Ok(())
     }
 
@@ -254,6 +274,7 @@ impl Instance {
     /// This process is the supervisor until `stop`.
     pub fn run_supervisor(&self) -> Result<()> {
         if self.is_stopping() {
+            self.context.finish_orphaned_stop();
             return Ok(());
         }
         let held = membership::begin_role(&self.context, true)?;
@@ -271,6 +292,7 @@ impl Instance {
         sys::process::set_thread_name(&format!("sipwire-w{index}"));
         let give_up_ms = sys::clock::monotonic_ms() + PLACE_WAIT_MS;
         let opened = loop {
+            context.finish_orphaned_stop();
             if context.segment.header().stopping.load_sync() >= 2 {
                 return Ok(());
             }
@@ -307,8 +329,10 @@ impl Instance {
 
     /// This process will send.
     pub fn attach(&self) -> Result<()> {
-        membership::attach(&self.context);
-        membership::current(&self.context).map(drop)
+        if membership::in_callback(&self.context) {
+            return Ok(());
+        }
+        membership::attach(&self.context)
     }
 
     pub fn detach(&self) -> Result<()> {
@@ -332,9 +356,10 @@ impl Instance {
         }
         for (_, record) in segment.participants().active() {
             if record.tenant().pid() == pid {
-                record.death_told.store_sync(record.tenant().epoch() + 1);
+                record.tell_end(record.tenant().epoch(), false);
             }
         }
+        self.context.finish_orphaned_stop();
         header.deaths_told.fetch_add(1, Ordering::SeqCst);
         self.context.wake_supervisor();
         Ok(())

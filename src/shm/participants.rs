@@ -28,6 +28,8 @@ enum State {
 }
 
 const EPOCH_MASK: u32 = 0xFF_FFFF;
+/// In `end_told`: it lives, and left without giving its number back.
+const LEFT: u32 = 1 << 31;
 
 impl Tenant {
     fn new(epoch: u32, state: State, pid: u32) -> Tenant {
@@ -48,13 +50,19 @@ impl Tenant {
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    Died,
+    Left,
+}
+
 #[repr(C, align(64))]
 pub struct Record {
     tenant: AtomicU64,
     /// Worker index + 1, 0: a sender.
     pub worker: AtomicU32,
-    /// The epoch of which the host said that its process died, + 1.
-    pub death_told: AtomicU32,
+    /// The epoch of which somebody said that it has ended (`tell_end`), + 1, and `LEFT`.
+    end_told: AtomicU32,
     pub own: OwnLine,
     pub account: AccountLine,
     pub supervised: SupervisedLine,
@@ -121,6 +129,20 @@ impl Record {
     /// The record is that of this tenant, who lives.
     pub fn is_of(&self, epoch: u32, pid: u32) -> bool {
         self.tenant() == Tenant::new(epoch, State::Active, pid)
+    }
+    /// The tenant takes no further step: its process died, or (`left`) freed the instance.
+    pub fn tell_end(&self, epoch: u32, left: bool) {
+        let word = (epoch + 1) | if left { LEFT } else { 0 };
+        self.end_told.store_sync(word);
+    }
+    /// Supervisor: what was told of the present tenant, None: nothing.
+    pub fn told_end(&self) -> Option<End> {
+        let told = self.end_told.load_sync();
+        (told & !LEFT == self.tenant().epoch() + 1).then_some(if told & LEFT == 0 {
+            End::Died
+        } else {
+            End::Left
+        })
     }
     /// Supervisor: the tenant is dead. False: it left, or another one has the record by now.
     pub fn begin_recovery(&self, epoch: u32) -> bool {

@@ -20,7 +20,8 @@ use crate::sync::{AtomicI32, AtomicU32, AtomicU64, Ordering, Word};
 ///
 /// `PEER_FIN`, `NO_ROOM` and `PONG` are noted only by who has the connection in Reading, because until
 /// it lets go the slot cannot be another connection's. All others may be noted at any time: on the
-/// slot's next connection they make the supervisor look, and nothing more.
+/// slot's next connection they make the supervisor look, and nothing more; `WANTS_ROOM` makes it say
+/// that there is room.
 pub mod post {
     /// Output waits in inbox or queue.
     pub const WRITE: u32 = 1;
@@ -189,6 +190,11 @@ impl Slot {
 
     pub fn framer_words(&self) -> [u32; 5] {
         core::array::from_fn(|i| self.input.framer.get(i).map_or(0, Word::get))
+    }
+    /// Bytes of input that were discarded after our FIN. The framer's first word: nobody frames any
+    /// more.
+    pub fn discarded(&self) -> &AtomicU32 {
+        &self.input.framer[0]
     }
     pub fn set_framer_words(&self, words: [u32; 5]) {
         for (cell, word) in self.input.framer.iter().zip(words) {

@@ -8,9 +8,10 @@ use super::{Supervisor, lent};
 use crate::pure::reason::Reason;
 use crate::pure::words::{BlockUse, Holder, OwnerState, Stamp};
 use crate::roles::notice::{KIND_DONE, KIND_FAILED, KIND_TAKEN};
+use crate::shm::blocks::Blocks;
 use crate::shm::counters::Counter;
 use crate::shm::gate;
-use crate::shm::participants::{SUPERVISOR, Tenant};
+use crate::shm::participants::{End, SUPERVISOR, Tenant};
 use crate::sync::{Ordering, Word};
 use crate::table::slot::Slot;
 use crate::table::{blacklist, index, partial, phase};
@@ -36,9 +37,8 @@ impl Supervisor {
         }
         self.deaths_heard = told;
         for (holder, record) in context.segment.participants().active() {
-            let epoch = record.tenant().epoch();
-            if record.death_told.load_sync() == epoch + 1 {
-                self.deaths.push((holder, epoch));
+            if record.told_end().is_some() {
+                self.deaths.push((holder, record.tenant().epoch()));
             }
         }
     }
@@ -55,7 +55,10 @@ impl Supervisor {
             return;
         }
         let worker = record.worker.load_sync();
-        self.count(Counter::ParticipantsDied, 1);
+        let died = record.told_end() != Some(End::Left);
+        if died {
+            self.count(Counter::ParticipantsDied, 1);
+        }
         // 1. Our own inputs, so that what it finished is served as finished, and what it was in the
         // middle of.
         partial::finish(segment, dead);
@@ -63,14 +66,16 @@ impl Supervisor {
         self.serve_dial_list(usize::MAX);
         // Nothing more is lent to it.
         self.forget_peer(dead);
-        if let Some(seat) = worker.checked_sub(1) {
+        if let Some(seat) = worker.checked_sub(1)
+            && let Some(place) = segment.workers().get(seat as usize)
+            // It may have left its place, or not come to have it: then the ring is another one's.
+            && place.participant.load_sync() == u32::from(dead)
+        {
             if let Some(ring) = segment.ring(seat as usize) {
                 ring.clear();
             }
-            if let Some(place) = segment.workers().get(seat as usize) {
-                place.held.set(0);
-                place.stalled.set(0);
-            }
+            place.held.set(0);
+            place.stalled.set(0);
         }
         // 2. Connections.
         for (index, slot) in segment.slots().iter().enumerate() {
@@ -93,6 +98,9 @@ impl Supervisor {
                 .compare_exchange(mine, 0, Ordering::SeqCst, Ordering::SeqCst);
         }
         record.end_recovery();
+        if !died {
+            return;
+        }
         let role = if worker > 0 {
             format!("worker {}", worker - 1)
         } else {
@@ -163,23 +171,17 @@ impl Supervisor {
         }
     }
 
-    /// Blocks that carry its stamp and hang on nothing are free; what it has queued is what of
-    /// its messages still waits.
+    /// Blocks that carry its stamp and hang on nothing are free.
     fn recover_blocks(&mut self, dead: Holder) {
         let context = self.context.clone();
         let segment = &context.segment;
         let (blocks, partials) = (segment.blocks(), segment.partial_blocks());
         let listed = self.listed_messages();
-        let mut reached: HashSet<u32> = HashSet::new();
-        let mut live_bytes = 0u64;
-        for &first in &listed {
-            if let Some(head) = blocks.head(first)
-                && head.origin.get() == u32::from(dead)
-            {
-                live_bytes += u64::from(head.length.get().saturating_sub(head.written.get()));
-                reached.extend(blocks.chain(first));
-            }
-        }
+        let reached: HashSet<u32> = listed
+            .iter()
+            .filter(|first| origin_of(blocks, **first) == u32::from(dead))
+            .flat_map(|first| blocks.chain(*first))
+            .collect();
         blocks.recover(|index, stamp| match stamp.usage() {
             BlockUse::Private | BlockUse::Message | BlockUse::Dial => {
                 stamp.participant() == dead && !reached.contains(&index)
@@ -193,13 +195,30 @@ impl Supervisor {
             .flat_map(|slot| partials.chain(slot.input.partial_head.get()))
             .collect();
         partials.recover(|index, stamp| stamp.participant() == dead && !parked.contains(&index));
+        self.count_queued(dead, &listed);
         if let Some(record) = segment.participants().get(dead) {
-            let removed = record.supervised.removed.load_sync();
-            let account = &record.account;
-            account.added.store_sync(removed.wrapping_add(live_bytes));
             // Its messages on the dial list have all been placed.
             let taken = record.supervised.dial_taken.load_sync();
-            account.dial_posted.store_sync(taken);
+            record.account.dial_posted.store_sync(taken);
+        }
+    }
+
+    /// What a participant that takes no step has queued is what of its messages still waits.
+    fn count_queued(&self, of: Holder, listed: &HashSet<u32>) {
+        let segment = &self.context.segment;
+        let blocks = segment.blocks();
+        let waiting: u64 = listed
+            .iter()
+            .filter(|first| origin_of(blocks, **first) == u32::from(of))
+            .filter_map(|first| blocks.head(*first))
+            .map(|head| u64::from(head.length.get().saturating_sub(head.written.get())))
+            .sum();
+        if let Some(record) = segment.participants().get(of) {
+            let removed = record.supervised.removed.load_sync();
+            record
+                .account
+                .added
+                .store_sync(removed.wrapping_add(waiting));
         }
     }
 
@@ -218,7 +237,8 @@ impl Supervisor {
     }
 
     /// A new supervisor: the connections of the old one are gone with its fds. All are reported.
-    pub(super) fn inherit(&mut self) {
+    /// `fds_are_ours`: the old one ended in this process, and what it left open is ours to close.
+    pub(super) fn inherit(&mut self, fds_are_ours: bool) {
         let context = self.context.clone();
         let segment = &context.segment;
         let header = segment.header();
@@ -242,7 +262,7 @@ impl Supervisor {
                 break;
             };
             if slot.is_open() {
-                self.inherit_slot(index, slot);
+                self.inherit_slot(index, slot, fds_are_ours);
             } else {
                 self.free.push_back(index);
             }
@@ -250,15 +270,14 @@ impl Supervisor {
         let mine = Stamp::private(SUPERVISOR);
         segment.blocks().recover(|_, stamp| stamp == mine);
         segment.partial_blocks().recover(|_, stamp| stamp == mine);
-        // Our own messages (pongs) are gone with their connections.
-        if let Some(record) = segment.participants().get(SUPERVISOR) {
-            let removed = record.supervised.removed.load_sync();
-            record.account.added.store_sync(removed);
-        }
+        // Our own messages (pongs) are gone with their connections, but for those that a sender is
+        // writing.
+        let listed = self.listed_messages();
+        self.count_queued(SUPERVISOR, &listed);
         self.inherit_participants();
     }
 
-    fn inherit_slot(&mut self, index: u32, slot: &Slot) {
+    fn inherit_slot(&mut self, index: u32, slot: &Slot, fds_are_ours: bool) {
         let context = self.context.clone();
         let segment = &context.segment;
         let gauges = &segment.header().gauges;
@@ -267,8 +286,12 @@ impl Supervisor {
         lent::reset(segment, index);
         SlotLinks(segment).forget(index);
         slot.supervised.duplicates.set(0);
-        slot.identity.fd.store_sync(-1);
-        slot.supervised.phase.store_sync(phase::FD_CLOSED);
+        if fds_are_ours && slot.identity.fd.get() >= 0 {
+            slot.supervised.phase.store_sync(0);
+        } else {
+            slot.identity.fd.store_sync(-1);
+            slot.supervised.phase.store_sync(phase::FD_CLOSED);
+        }
         let owner = slot.owner();
         let gone = segment
             .participants()
@@ -335,6 +358,11 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// The participant whose message it is.
+fn origin_of(blocks: Blocks<'_>, first: u32) -> u32 {
+    blocks.head(first).map_or(0, |head| head.origin.get())
 }
 
 fn lives(tenant: Tenant) -> bool {

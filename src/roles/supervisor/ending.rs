@@ -44,7 +44,7 @@ impl Mode {
 /// Ends that one worker has to tell at a time: behind more of them new data would wait.
 const PER_WORKER: u32 = 32;
 /// Input discarded after our FIN before the peer is cut off.
-const LINGER_BYTES: u64 = 262_144;
+const LINGER_BYTES: u32 = 262_144;
 
 impl Supervisor {
     /// Begins the end (or makes a begun one harder). The first reason stays.
@@ -272,7 +272,13 @@ impl Supervisor {
 
     fn finish_socket(&mut self, index: u32, slot: &Slot) {
         let now = slot.supervised.phase.get();
-        if now & phase::FD_CLOSED != 0 || slot.owner().state() == OwnerState::Reading {
+        // Not while a worker has it: its poll would keep the registration, on a duplicate elsewhere, of
+        // an fd that it can no longer name. When it gives the connection back we come here again.
+        let with_us = matches!(
+            slot.owner().state(),
+            OwnerState::Retiring | OwnerState::Closing | OwnerState::ClosingRun | OwnerState::Told
+        );
+        if now & phase::FD_CLOSED != 0 || !with_us {
             return;
         }
         let connecting = gate::load(&slot.output.gate).has(GateWord::CONNECTING);
@@ -286,7 +292,7 @@ impl Supervisor {
             sock::shutdown_write(slot.identity.fd.get());
             self.set_phase(slot, phase::LINGERING);
             slot.supervised.progress_ms.set(self.now_ms);
-            slot.supervised.activity_ms.set(0);
+            slot.discarded().set(0);
             self.discard_input(index, slot);
         }
     }
@@ -294,12 +300,12 @@ impl Supervisor {
     /// After our FIN: reads and forgets, until the peer's FIN, `linger` or 256 KB.
     pub(super) fn discard_input(&mut self, index: u32, slot: &Slot) {
         let mut sink = [0u8; 16_384];
-        // `activity_ms` counts the discarded bytes here: no other use is left for it.
         for _ in 0..8 {
             match sock::recv(slot.identity.fd.get(), &mut sink) {
                 Ok(n) if n > 0 => {
-                    slot.supervised.activity_ms.bump(n as u64);
-                    if slot.supervised.activity_ms.get() > LINGER_BYTES {
+                    let discarded = slot.discarded();
+                    discarded.set(discarded.get().saturating_add(n as u32));
+                    if discarded.get() > LINGER_BYTES {
                         self.linger_over(index, slot);
                         return;
                     }

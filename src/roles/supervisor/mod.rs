@@ -149,11 +149,15 @@ impl Supervisor {
         if !header.claim(before, pid) {
             return Err(Error::Role);
         }
+        // Our own predecessor may have left descriptors open that a thread was using.
+        let fds_are_ours = before != 0 && context.claimed.get() == before;
+        let claim = header.claim.load_sync();
+        let _ = context.claimed.update(|_| Some(claim));
         // Until all is set right the fd numbers in the slots are a dead process's.
         header.supervisor_pid.store_sync(0);
         context.segment.participants().join_as_supervisor(pid);
         if header.epoch.load_sync() > 0 {
-            supervisor.inherit();
+            supervisor.inherit(fds_are_ours);
         }
         header.supervisor_pid.store_sync(pid);
         header.epoch.fetch_add(1, Ordering::SeqCst);
@@ -412,7 +416,7 @@ fn close_slot(slot: &Slot) {
 /// threads have ended, and only in the process whose fds they are.
 pub fn close_rest(context: &Context) {
     let header = context.segment.header();
-    let ours = header.claim_pid() == sys::process::pid() as u32;
+    let ours = context.claimed.get() == header.claim.load_sync();
     if ours && header.supervisor_gone() {
         for slot in context.segment.slots().iter().filter(|slot| slot.is_open()) {
             close_slot(slot);

@@ -110,6 +110,11 @@ impl Supervisor {
     /// A connection's queue is empty again after a sender was refused.
     pub(super) fn tell_writable(&mut self, index: u32, slot: &Slot) {
         let context = self.context.clone();
+        // The end of a connection is the last that is told of it.
+        if slot.supervised.phase.get() & phase::ENDING != 0 {
+            self.clear_phase(slot, phase::ROOM_WANTED);
+            return;
+        }
         let queued = context.segment.participants().queued_bytes();
         // Not at the limit itself: the next message would be refused again.
         if queued > self.live.wq_max_bytes / 4 * 3 {
@@ -287,17 +292,33 @@ impl Supervisor {
             let Some(head) = blocks.head(index) else {
                 continue;
             };
-            let stamp = Stamp(head.stamp.load_sync());
+            let mut stamp = Stamp(head.stamp.load_sync());
             let conn_id = head.conn_id.get();
+            self.notice_number = self.notice_number.max(match stamp.usage() {
+                BlockUse::NoticeLent | BlockUse::NoticeRun => stamp.number(),
+                _ => 0,
+            });
+            // Lent to a worker that may have gone without us, or never heard of it: ours again, unless
+            // it begins to tell it just now.
+            if stamp.usage() == BlockUse::NoticeLent {
+                let back = Stamp::new(BlockUse::Notice, 0, 0, 0);
+                stamp = match head.stamp.compare_exchange(
+                    stamp.0,
+                    back.0,
+                    Ordering::SeqCst,
+                    Ordering::SeqCst,
+                ) {
+                    Ok(_) => back,
+                    Err(now) => Stamp(now),
+                };
+            }
             match stamp.usage() {
                 BlockUse::Notice if stamp.slot() == 0 => {
                     self.expect_notice(conn_id);
                     self.notices.push_back(index);
                 }
-                // In the ring of a worker that may still come to it, or being told.
-                BlockUse::NoticeLent | BlockUse::NoticeRun => {
+                BlockUse::NoticeRun => {
                     self.expect_notice(conn_id);
-                    self.notice_number = self.notice_number.max(stamp.number());
                     self.lent_notices.push(LentNotice {
                         block: index,
                         stamp,

@@ -357,7 +357,15 @@ impl Supervisor {
                 .map_or(0, |w| w.participant.load_sync());
             if holder != 0 && u32::from(holder) != sits {
                 self.reclaim(holder);
-                self.forget_peer(holder);
+                // Between its place and its number it can still die.
+                let records = context.segment.participants();
+                let peer = self.peers.get(usize::from(holder));
+                let left = peer.zip(records.get(holder)).is_none_or(|(peer, record)| {
+                    !record.tenant().is_active() || record.tenant().epoch() != peer.epoch
+                });
+                if left {
+                    self.forget_peer(holder);
+                }
             }
         }
     }

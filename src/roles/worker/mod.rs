@@ -213,7 +213,7 @@ impl Worker {
         let mut ready = core::mem::take(&mut self.ready);
         ready.clear();
         ready.extend(self.poll.events());
-        let mut gone = false;
+        let (mut gone, mut ended) = (false, Ok(()));
         for event in &ready {
             match event.token {
                 WAKE => self.member.wake_fd().drain(),
@@ -230,15 +230,18 @@ impl Worker {
         if let Some(place) = self.place() {
             place.held.set(self.held.len());
         }
+        if gone {
+            // Noted before the stop is looked at: it may have been the last supervisor.
+            ended = self.on_channel_closed();
+        }
+        context.finish_orphaned_stop();
         // 2: the supervisor has closed everything and needs no worker any more; its end of our
         // channel closes right after.
         let stopping = context.segment.header().stopping.load_sync() >= 2;
         if stopping && (!more || gone) {
             return Err(Error::ShuttingDown);
         }
-        if gone {
-            self.on_channel_closed()?;
-        }
+        ended?;
         if self.member.supervisor_over(&context) {
             return Err(Error::SupervisorGone);
         }
