@@ -27,6 +27,7 @@ int main(int argc, char **argv) {
   for (uint64_t i = 0; i < accepted && i < 5; i++) h_await_answer(peer[i], 200, "many"); /* accept is in order */
   size_t logs = (size_t)h_total(EV_LOG);
   STAYS(1500, STAT(accept_paused) == 1, "accept does not stay paused");
+  CHECK_NUM(1, STAT(accept_pauses));
   CHECK(h_total(EV_LOG) <= logs + 10, "%llu log records in 1.5 s", (unsigned long long)(h_total(EV_LOG) - logs));
 
   for (int i = 0; i < 5; i++) h_close(peer[i]); /* room for some */

@@ -8,14 +8,27 @@ use crate::sync::Word;
 use crate::table::phase;
 use crate::table::slot::{Slot, unpack_reason};
 
+/// Gate word and queued bytes. An inbox that moves into the queue between two loads would be counted
+/// twice: then once more.
+fn queued(context: &Context, slot: &Slot) -> (GateWord, u64) {
+    let mut gate = GateWord(slot.output.gate.load_sync());
+    let mut bytes = 0;
+    for _ in 0..8 {
+        let head = context.segment.blocks().head(gate.inbox());
+        let inbox = head.map_or(0, |head| head.inbox_bytes.get());
+        bytes = u64::from(slot.output.queued_bytes.load_sync()) + u64::from(inbox);
+        let after = GateWord(slot.output.gate.load_sync());
+        if after.inbox() == gate.inbox() {
+            break;
+        }
+        gate = after;
+    }
+    (gate, bytes)
+}
+
 pub fn of(context: &Context, index: u32, slot: &Slot, generation: u32, now_ms: u64) -> ConnInfo {
-    let gate = GateWord(slot.output.gate.load_sync());
+    let (gate, queued_bytes) = queued(context, slot);
     let owner = slot.owner();
-    let inbox = context
-        .segment
-        .blocks()
-        .head(gate.inbox())
-        .map_or(0, |head| head.inbox_bytes.get());
     let supervised = &slot.supervised;
     let active = supervised
         .activity_ms
@@ -42,7 +55,7 @@ pub fn of(context: &Context, index: u32, slot: &Slot, generation: u32, now_ms: u
         } else {
             context.live().connection_lifetime_ms
         },
-        queued_bytes: u64::from(slot.output.queued_bytes.get()) + u64::from(inbox),
+        queued_bytes,
         partial_bytes: u64::from(slot.input.partial_bytes.get()),
         bytes_in: slot.input.bytes_in.get(),
         bytes_out: slot.output.bytes_out.get(),

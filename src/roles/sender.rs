@@ -333,6 +333,9 @@ impl Call<'_> {
             .participants()
             .queued_bytes()
             .saturating_sub(self.length as u64);
+        // The supervisor takes an inbox into the queue in two steps, and between them it counts nowhere:
+        // what is sent at that instant may pass `conn_wq_max` by as much. Counted twice instead, it would
+        // be refused, and with `queue_full=close` a connection would end that is not full.
         let pushed = gate::push(&slot.output.gate, generation, first, |word: GateWord| {
             let below = blocks
                 .head(word.inbox())

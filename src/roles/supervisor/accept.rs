@@ -75,9 +75,13 @@ impl Supervisor {
                         }
                         continue;
                     }
+                    self.accepts_again();
                     self.accepted(fd, &remote, listener);
                 }
-                Accepted::Empty => return,
+                Accepted::Empty => {
+                    self.accepts_again();
+                    return;
+                }
                 Accepted::Retry => {}
                 Accepted::FdLimit(errno) => {
                     self.pause_accept(errno.0);
@@ -101,9 +105,12 @@ impl Supervisor {
     /// No fd: the listeners are not looked at for a while. A level-triggered poll would report them
     /// again and again, and take a whole CPU for nothing.
     fn pause_accept(&mut self, errno: i32) {
-        self.count(Counter::AcceptPauses, 1);
+        let paused = &self.context.segment.header().gauges.accept_paused;
+        if paused.get() == 0 {
+            paused.set(1);
+            self.count(Counter::AcceptPauses, 1);
+        }
         self.accept_resume_ms = Some(self.now_ms + PAUSE_MS);
-        self.context.segment.header().gauges.accept_paused.set(1);
         for (i, listener) in self.context.listeners.iter().enumerate() {
             let _ = self
                 .poll
@@ -120,10 +127,17 @@ impl Supervisor {
         }
     }
 
-    /// An fd became free, or the pause is over.
+    /// The kernel had an fd for one more: only now is the pause over for whoever reads the statistics.
+    fn accepts_again(&self) {
+        let paused = &self.context.segment.header().gauges.accept_paused;
+        if paused.get() != 0 {
+            paused.set(0);
+        }
+    }
+
+    /// An fd became free, or it is time to look for one.
     pub(super) fn resume_accept(&mut self) {
         if self.accept_resume_ms.take().is_some() && self.listening {
-            self.context.segment.header().gauges.accept_paused.set(0);
             for (i, listener) in self.context.listeners.iter().enumerate() {
                 let token = TOKEN_LISTENER | i as u64;
                 let _ = self.poll.modify(listener.fd.as_raw(), token, LEVEL_READ);
