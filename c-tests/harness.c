@@ -26,7 +26,7 @@ enum { ACCEPTED = 1, RECEIVED = 2, FAILED = 4, REFUSED = 8 };
 typedef struct shared {
   _Atomic int failed;
   _Atomic uint32_t next_event;
-  _Atomic uint64_t totals[EV_TYPES];
+  _Atomic uint64_t unrecorded[EV_TYPES];
   _Atomic int recording;
   _Atomic int held, released; /* senders at the start line; the shot */
   _Atomic uint64_t words[64];
@@ -166,8 +166,10 @@ uint64_t h_hash(const void *data, size_t length) {
 }
 
 static h_event *event_new(int type) {
-  mem->totals[type]++;
-  if (!mem->recording) return NULL;
+  if (!mem->recording) {
+    mem->unrecorded[type]++;
+    return NULL;
+  }
   uint32_t n = mem->next_event++;
   if (n >= MAX_EVENTS) fail_text("harness", 0, "more events than the record holds");
   h_event *e = &mem->events[n];
@@ -186,10 +188,20 @@ static void event_text(h_event *e, const char *data, size_t length) {
   e->hash = h_hash(data, length);
 }
 
-uint64_t h_total(int type) { return mem->totals[type]; }
 void h_record(bool on) { mem->recording = on; }
 
 static h_event *event_at(uint32_t i) { return i < mem->next_event && i < MAX_EVENTS && mem->events[i].ready ? &mem->events[i] : NULL; }
+
+/* Counted in the record, so that what is counted can be read and the other way round, also when the one that records is
+ * killed. The beginning of the record, in which all is ready, is not counted again. */
+uint64_t h_total(int type) {
+  static _Thread_local uint32_t begun;
+  static _Thread_local uint64_t counted[EV_TYPES];
+  for (h_event *e; (e = event_at(begun)); begun++) counted[e->type]++;
+  uint64_t n = mem->unrecorded[type] + counted[type];
+  for (uint32_t i = begun; i < mem->next_event; i++) n += event_at(i) && event_at(i)->type == type;
+  return n;
+}
 
 static bool event_is(const h_event *e, int type, uint32_t conn_id, const char *text) {
   return e && e->type == type && (!conn_id || e->conn_id == conn_id) && (!text || strstr(e->text, text));
@@ -265,17 +277,18 @@ static void cb_failed(void *user, sipwire_instance *instance, sipwire_failure *f
   if (tag && tag < MAX_TAGS && number < MAX_NUMBERS && !(f->flags & SIPWIRE_FAILURE_REPEATED))
     ledger_mark(tag, number, FAILED, "reported failed");
   h_event *e = event_new(EV_FAILED);
-  if (!e) return;
-  e->conn_id = f->conn_id;
-  e->worker = f->worker;
-  e->cookie = f->cookie;
-  e->reason = f->reason;
-  e->error = f->error;
-  e->flags = f->flags;
-  e->written = f->written;
-  e->remote = f->remote;
-  event_text(e, f->data, f->length);
-  e->ready = 1;
+  if (e) {
+    e->conn_id = f->conn_id;
+    e->worker = f->worker;
+    e->cookie = f->cookie;
+    e->reason = f->reason;
+    e->error = f->error;
+    e->flags = f->flags;
+    e->written = f->written;
+    e->remote = f->remote;
+    event_text(e, f->data, f->length);
+    e->ready = 1;
+  }
   if (h_failed_hook) h_failed_hook(f);
 }
 

@@ -136,7 +136,7 @@ typedef struct h_event {
   uint64_t hash;      /* h_hash of the whole data */
   char text[640];     /* the beginning of the data, NUL-terminated */
 } h_event;
-uint64_t h_total(int type);                     /* cheap, counts even when not recording */
+uint64_t h_total(int type);                     /* cheap, counts even when not recording; h_nth has what it counts */
 h_event *h_nth(int type, size_t n);             /* n-th of this type, NULL: not yet */
 h_event *h_find(int type, uint32_t conn_id, const char *text); /* first; conn_id 0 and text NULL: any */
 size_t h_count(int type, uint32_t conn_id, const char *text);
