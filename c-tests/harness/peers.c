@@ -86,7 +86,8 @@ int h_library_fd(uint32_t conn_id) {
     if (fd < 0) continue;
     struct sockaddr_storage name;
     socklen_t length = sizeof name;
-    if (getpeername(fd, (struct sockaddr *)&name, &length) == 0) {
+    /* Of a socket of the library's own, which has no such address, the kernel says little more than its family. */
+    if (getpeername(fd, (struct sockaddr *)&name, &length) == 0 && (name.ss_family == AF_INET || name.ss_family == AF_INET6)) {
       sipwire_addr remote = from_sockaddr(&name), local = socket_name(fd);
       if (h_addr_equal(&remote, &info.remote) && h_addr_equal(&local, &info.local)) found = fd;
     }
