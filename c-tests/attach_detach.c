@@ -76,7 +76,8 @@ int main(int argc, char **argv) {
   uint64_t before = STAT(participants);
   for (int n = 0; n < CHILDREN; n++) {
     pid_t pid = h_fork(send_one, &n);
-    h_expect_exit(pid);
+    if (n % 3 == 1) h_expect_signal(pid, SIGABRT);
+    else h_expect_code(pid, 0);
     WAIT(h_gone(pid), "child %d ends", n);
     WAIT((h_ledger_receive(peer), h_ledger_received(1) == (uint32_t)n + 1) || h_ended(peer), "child %d: its message", n);
     CHECK(!h_ended(peer), "child %d: the connection was closed by the end of a process that had finished sending", n);
@@ -85,7 +86,7 @@ int main(int argc, char **argv) {
   CHECK_NUM(CHILDREN, h_ledger_received(1));
 
   pid_t many[LIMIT];
-  for (int i = 0; i < LIMIT; i++) h_expect_exit(many[i] = h_fork(attach_and_wait, (void *)h_word(10)));
+  for (int i = 0; i < LIMIT; i++) h_expect_code(many[i] = h_fork(attach_and_wait, (void *)h_word(10)), 0);
   WAIT(*h_word(11) + *h_word(12) == LIMIT, "all have tried");
   CHECK(*h_word(12) >= before, "%llu were refused with %llu attached before", (unsigned long long)*h_word(12), (unsigned long long)before);
   CHECK(*h_word(11) >= 1, "nobody was let in");
@@ -96,7 +97,7 @@ int main(int argc, char **argv) {
 
   uint32_t first = 0;
   pid_t freeing = h_fork(free_beside_a_thread, &first);
-  h_expect_exit(freeing);
+  h_expect_code(freeing, 0);
   WAIT((h_ledger_receive(peer), h_ledger_received(2) == 1), "its message");
   WAIT(*h_word(20) && STAT(participants) == before, "%llu participants, %llu before", (unsigned long long)STAT(participants), (unsigned long long)before);
   *h_word(21) = 1;
@@ -105,25 +106,21 @@ int main(int argc, char **argv) {
   /* no number is free, then one is */
   uint64_t died = STAT(participants_died);
   *h_word(10) = *h_word(11) = *h_word(12) = 0;
-  for (int i = 0; i < LIMIT; i++) h_expect_exit(many[i] = h_fork(attach_and_wait, (void *)h_word(10)));
+  for (int i = 0; i < LIMIT; i++) h_expect_code(many[i] = h_fork(attach_and_wait, (void *)h_word(10)), 0);
   WAIT(*h_word(11) + *h_word(12) == LIMIT, "all have tried");
   pid_t worker = h_fork(work_attach_and_work_again, NULL);
-  h_expect_exit(worker);
+  h_expect_code(worker, 0);
   WAIT(*h_word(22), "it was refused");
   *h_word(10) = 1;
   for (int i = 0; i < LIMIT; i++) WAIT(h_gone(many[i]), "child %d ends", i);
-  for (int w = 0; w < 2; w++) h_expect_exit(h_worker_pid(w));
-  kill(h_worker_pid(0), SIGKILL);
-  kill(h_worker_pid(1), SIGKILL);
+  for (int w = 0; w < 2; w++) h_kill(h_worker_pid(w));
   WAIT(STAT(participants_died) == died + 2, "both workers' deaths are seen");
   *h_word(23) = 1;
   h_peer *last = h_client();
   h_write_text(last, h_request("OPTIONS", "attach", "X-Attach: 1\r\n", NULL));
   h_await_answer(last, 200, "attach");
-  pid_t supervisor = h_supervisor_pid();
-  h_expect_exit(supervisor);
-  kill(supervisor, SIGKILL);
-  WAIT(h_gone(supervisor) && *h_word(24) >= 1, "its supervisor is gone");
+  h_kill(h_supervisor_pid());
+  WAIT(*h_word(24) >= 1, "its supervisor is gone");
   h_fork_supervisor();
   last = h_client();
   h_write_text(last, h_request("OPTIONS", "again", NULL, NULL));

@@ -35,7 +35,9 @@ typedef struct shared {
   h_event events[MAX_EVENTS];
 } shared;
 
-typedef struct child { pid_t pid; char name[24]; bool gone, expected, runs_loop; } child;
+/* How a child is to end. ENDS_NOT: not before the library is stopped, and then with 0. */
+typedef enum end { ENDS_NOT, ENDS_CLEANLY, ENDS_WITH_CODE, ENDS_BY_SIGNAL } end;
+typedef struct child { pid_t pid; char name[24]; bool gone, runs_loop; end end; int number; } child;
 
 int h_mode, h_stderr = 2;
 bool h_full, h_no_listener;
@@ -125,24 +127,7 @@ static void out_of_time(int signal) {
 
 void h_time_limit(int seconds) { alarm((unsigned)(seconds * time_scale)); }
 
-static void reap(void) {
-  int status;
-  pid_t pid;
-  while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-    child *c = NULL;
-    for (int i = 0; i < child_count; i++)
-      if (children[i].pid == pid && !children[i].gone) c = &children[i];
-    if (!c) continue;
-    c->gone = true;
-    if (h_instance && started) sipwire_process_died(h_instance, pid);
-    if (mem->failed) fail_text("harness", 0, "a child failed, see above");
-    if (!c->expected && !(WIFEXITED(status) && WEXITSTATUS(status) == 0))
-      h_fail("harness", 0, "child %s (pid %d) ended with %s %d", c->name, pid, WIFSIGNALED(status) ? "signal" : "status",
-             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-    if (!c->expected && started) h_fail("harness", 0, "child %s (pid %d) ended early", c->name, pid);
-  }
-}
-
+static void reap(void);
 static void peer_fill(h_peer *peer);
 
 void h_tick(void) {
@@ -373,7 +358,11 @@ static int number_header(const sipwire_message *m, const char *name, int otherwi
   return h_header(m->data, m->header_length, name, value, sizeof value) ? atoi(value) : otherwise;
 }
 
+static void job_in_callback(int sender);
+
 int32_t h_default_script(sipwire_instance *instance, sipwire_message *m) {
+  int sender = number_header(m, "X-Run", -1);
+  if (sender >= 0) return job_in_callback(sender), 0;
   int wait = number_header(m, "X-Wait", -1), ms = number_header(m, "X-Sleep", 0);
   if (ms) h_sleep_ms(ms);
   while (wait >= 0 && *h_word(wait) == 0) h_sleep_ms(1);
@@ -389,120 +378,7 @@ int32_t h_default_script(sipwire_instance *instance, sipwire_message *m) {
   return number_header(m, "X-Return", 0);
 }
 
-/* ---- children ---- */
-pid_t h_fork(void (*body)(void *), void *argument) {
-  fflush(NULL);
-  pid_t parent = getpid(), pid = fork();
-  if (pid < 0) h_fail("harness", 0, "fork: %s", strerror(errno));
-  if (pid > 0) {
-    if (child_count == MAX_CHILDREN) h_fail("harness", 0, "too many children");
-    children[child_count] = (child){.pid = pid};
-    snprintf(children[child_count++].name, sizeof children[0].name, "child");
-    return pid;
-  }
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (getppid() != parent) _exit(1);
-  alarm(0);
-  /* A duplicate of a peer's socket here would keep it open when the test closes it. */
-  for (size_t i = 0; i < peer_count; i++)
-    if (peers[i]->fd >= 0) close(peers[i]->fd);
-  child_count = 0;
-  body(argument);
-  if (h_instance) sipwire_free(h_instance); /* this process's part; the others go on */
-  _exit(0);
-}
-
-static void name_child(const char *format, int n) {
-  snprintf(children[child_count - 1].name, sizeof children[0].name, format, n);
-}
-
-static void supervisor_body(void *unused) {
-  (void)unused;
-  int32_t rc = sipwire_run_supervisor(h_instance);
-  if (rc != SIPWIRE_OK) h_fail("supervisor", 0, "sipwire_run_supervisor returned %d (%s)", rc, sipwire_strerror(rc));
-}
-
-static void worker_body(void *number) {
-  int32_t rc = sipwire_run_worker(h_instance, *(int *)number);
-  if (rc == SIPWIRE_E_SUPERVISOR_GONE) _exit(3);
-  if (rc != SIPWIRE_OK) h_fail("worker", *(int *)number, "sipwire_run_worker returned %d (%s)", rc, sipwire_strerror(rc));
-}
-
-static pid_t supervisor_pid, worker_pids[MAX_CHILDREN];
-pid_t h_supervisor_pid(void) { return h_mode == H_PROCESSES ? supervisor_pid : getpid(); }
-pid_t h_worker_pid(int worker) { return h_mode == H_PROCESSES ? worker_pids[worker] : getpid(); }
-
-pid_t h_fork_supervisor(void) {
-  supervisor_pid = h_fork(supervisor_body, NULL);
-  name_child("supervisor", 0);
-  children[child_count - 1].runs_loop = true;
-  return supervisor_pid;
-}
-
-pid_t h_fork_worker(int worker) {
-  worker_pids[worker] = h_fork(worker_body, &worker);
-  name_child("worker %d", worker);
-  children[child_count - 1].runs_loop = true;
-  return worker_pids[worker];
-}
-
-void h_expect_exit(pid_t pid) {
-  for (int i = 0; i < child_count; i++)
-    if (children[i].pid == pid) children[i].expected = true;
-}
-
-bool h_gone(pid_t pid) {
-  for (int i = 0; i < child_count; i++)
-    if (children[i].pid == pid) return children[i].gone;
-  return true;
-}
-
-static bool read_file(const char *path, char *out, size_t size) {
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  ssize_t n = fd < 0 ? -1 : read(fd, out, size - 1);
-  if (fd >= 0) close(fd);
-  out[n > 0 ? n : 0] = 0;
-  return n > 0;
-}
-
-static pid_t find_task_in(pid_t pid, const char *name) {
-  char path[600], comm[64];
-  snprintf(path, sizeof path, "/proc/%d/task", pid);
-  DIR *dir = opendir(path);
-  pid_t found = 0;
-  for (struct dirent *entry; dir && !found && (entry = readdir(dir));) {
-    snprintf(path, sizeof path, "/proc/%d/task/%s/comm", pid, entry->d_name);
-    if (entry->d_name[0] == '.' || !read_file(path, comm, sizeof comm)) continue;
-    comm[strcspn(comm, "\n")] = 0;
-    if (strcmp(comm, name) == 0) found = atoi(entry->d_name);
-  }
-  if (dir) closedir(dir);
-  return found;
-}
-
-pid_t h_find_task(const char *name) {
-  pid_t found = find_task_in(getpid(), name);
-  for (int i = 0; i < child_count && !found; i++)
-    if (!children[i].gone) found = find_task_in(children[i].pid, name);
-  return found;
-}
-
-int h_count_fds(pid_t pid) {
-  char path[64];
-  snprintf(path, sizeof path, "/proc/%d/fd", pid);
-  DIR *dir = opendir(path);
-  int n = 0;
-  for (struct dirent *entry; dir && (entry = readdir(dir));) n += entry->d_name[0] != '.';
-  if (dir) closedir(dir);
-  return n - (dir && pid == getpid()); /* the directory itself */
-}
-
-long h_rss_kb(pid_t pid) {
-  char path[64], text[4096];
-  snprintf(path, sizeof path, "/proc/%d/status", pid);
-  char *line = read_file(path, text, sizeof text) ? strstr(text, "VmRSS:") : NULL;
-  return line ? atol(line + 6) : 0;
-}
+#include "harness/children.c"
 
 /* ---- instance ---- */
 void h_init(int argc, char **argv) {
@@ -668,6 +544,7 @@ int h_finish(void) {
   if (h_instance) sipwire_free(h_instance);
   if (h_config) sipwire_config_free(h_config);
   h_instance = NULL;
+  reap();
   if (waitpid(-1, NULL, WNOHANG) != -1 || errno != ECHILD) h_fail("finish", 0, "a child process is left");
   WAIT(h_count_fds(getpid()) <= first_fds, "%d fds are open, %d at the start", h_count_fds(getpid()), first_fds);
   for (size_t i = 0; i < peer_count; i++) {

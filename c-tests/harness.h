@@ -109,11 +109,17 @@ pid_t h_worker_pid(int worker);
 pid_t h_fork_supervisor(void);
 pid_t h_fork_worker(int worker); /* also to replace a dead one */
 pid_t h_fork(void (*body)(void *), void *argument); /* a child that dies with us and holds none of our peers */
-void h_expect_exit(pid_t pid);   /* its end is no failure */
-bool h_gone(pid_t pid);          /* has been waited for (and reported to the library) */
+/* Without a word about it a child ends with 0, and not before h_stop. Else say, before it can have ended, how it does: */
+void h_expect_code(pid_t pid, int code);     /* with this exit code */
+void h_expect_signal(pid_t pid, int signal); /* by this signal */
+void h_expect_exit(pid_t pid);   /* with 0, or by SIGKILL or SIGTERM; a worker also because its supervisor is gone */
+enum { H_SUPERVISOR_GONE = 3 };  /* exit code of h_fork_worker's child for SIPWIRE_E_SUPERVISOR_GONE */
+void h_kill(pid_t pid);          /* SIGKILL, and waits for its end */
+bool h_gone(pid_t pid);          /* has been waited for (and, after h_start, reported to the library) */
 pid_t h_find_task(const char *name); /* thread or process of this test by its kernel name; 0: none */
 int h_count_fds(pid_t pid);
-long h_rss_kb(pid_t pid);
+typedef struct h_memory { long own_kb, shared_kb; } h_memory; /* resident */
+h_memory h_memory_of(pid_t pid);
 
 /* ---- what callbacks saw ---- */
 enum { EV_OPEN = 1, EV_MESSAGE, EV_FAILED, EV_CLOSE, EV_WRITABLE, EV_LOG, EV_WORKER_START, EV_WORKER_STOP, EV_TYPES };
@@ -148,7 +154,8 @@ uint64_t h_hash(const void *data, size_t length);
 /* ---- the script ---- */
 /* Runs as on_message after the event is recorded. The default answers requests but ACK with 200 and obeys
  * header fields: X-Silent (no answer), X-Code: N, X-Sleep: MS, X-Wait: N (until h_word(N) is not 0),
- * X-Close (sipwire_conn_close after the answer), X-Close-After (flag of the answer), X-Return: N. */
+ * X-Close (sipwire_conn_close after the answer), X-Close-After (flag of the answer), X-Return: N,
+ * X-Run: N (no answer: the worker does the job of sender N, see h_sender_in_worker). */
 typedef int32_t (*h_script_fn)(sipwire_instance *instance, sipwire_message *message);
 extern h_script_fn h_script;
 extern void (*h_failed_hook)(const sipwire_failure *failure); /* in on_send_failed, after it was recorded */
@@ -173,8 +180,10 @@ typedef struct h_job {
   uint64_t longest_ms;        /* the longest single sipwire_send */
   int32_t result;
 } h_job;
+struct h_peer;
 typedef struct h_sender {
   sem_t go, done;
+  struct h_peer *asks;        /* see h_sender_in_worker */
   void (*work)(struct h_sender *self); /* runs in the sender */
   int index;
   pid_t pid;
@@ -182,6 +191,8 @@ typedef struct h_sender {
   h_job job;
 } h_sender;
 h_sender *h_sender_new(void);             /* a thread, or a forked child that attaches */
+/* A worker, inside on_message: each job is a message of this peer, in whose connection's worker it is done. */
+h_sender *h_sender_in_worker(struct h_peer *asks);
 void h_sender_run(h_sender *sender, void (*work)(h_sender *)); /* starts, does not wait */
 void h_sender_wait(h_sender *sender);
 void h_sender_end(h_sender *sender);
@@ -274,7 +285,13 @@ void h_at(const char *file, int line);
 #define h_worker(...) (h_at(__FILE__, __LINE__), h_worker(__VA_ARGS__))
 #define h_info(...) (h_at(__FILE__, __LINE__), h_info(__VA_ARGS__))
 #define h_conn_flags(...) (h_at(__FILE__, __LINE__), h_conn_flags(__VA_ARGS__))
+#define h_expect_code(...) (h_at(__FILE__, __LINE__), h_expect_code(__VA_ARGS__))
+#define h_expect_signal(...) (h_at(__FILE__, __LINE__), h_expect_signal(__VA_ARGS__))
+#define h_expect_exit(...) (h_at(__FILE__, __LINE__), h_expect_exit(__VA_ARGS__))
+#define h_kill(...) (h_at(__FILE__, __LINE__), h_kill(__VA_ARGS__))
 #define h_sender_new(...) (h_at(__FILE__, __LINE__), h_sender_new(__VA_ARGS__))
+#define h_sender_in_worker(...) (h_at(__FILE__, __LINE__), h_sender_in_worker(__VA_ARGS__))
+#define h_sender_run(...) (h_at(__FILE__, __LINE__), h_sender_run(__VA_ARGS__))
 #define h_sender_wait(...) (h_at(__FILE__, __LINE__), h_sender_wait(__VA_ARGS__))
 #define h_sender_end(...) (h_at(__FILE__, __LINE__), h_sender_end(__VA_ARGS__))
 #define h_send_text(...) (h_at(__FILE__, __LINE__), h_send_text(__VA_ARGS__))

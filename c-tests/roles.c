@@ -1,33 +1,20 @@
 /* modes: none */
 /* One supervisor, one worker of each number: whoever comes second is told so, and nothing of the attempt is left. */
 #include "harness.h"
-#include <sys/wait.h>
 
-enum { ROUNDS = 20 };
+enum { ROUNDS = 20, FIRST_RC = 10, WAITING = 20, GO_ON };
 
-/* In a child of its own; an exit code says what became of it. */
-static pid_t run_in_child(int32_t (*run)(void)) {
-  pid_t pid = fork();
-  if (pid != 0) return pid;
-  alarm(60);
-  int32_t rc = run();
-  _exit(rc == SIPWIRE_OK ? 0 : rc == SIPWIRE_E_ROLE ? 7 : 1);
-}
-static int32_t supervise(void) { return sipwire_run_supervisor(h_instance); }
+/* Children end with 0; what the library said they leave in a word. */
+static void note(int word, int32_t rc) { *h_word(word) = (uint64_t)(int64_t)rc; }
+static int32_t noted(int word) { return (int32_t)*h_word(word); }
+static void supervise(void *word) { note(*(int *)word, sipwire_run_supervisor(h_instance)); }
 
 /* Waits for the one, then again as the other one that the first attempt must not have spoilt. */
-static int32_t stand_by(void) {
+static void stand_by(void *word) {
   CHECK_RC(SIPWIRE_E_ROLE, sipwire_run_supervisor(h_instance));
-  *h_word(0) = 1;
-  while (!*h_word(1)) h_sleep_ms(1);
-  return sipwire_run_supervisor(h_instance);
-}
-
-static int ended_with(pid_t pid) {
-  int status = 0;
-  CHECK(waitpid(pid, &status, 0) == pid, "waitpid: %s", strerror(errno));
-  CHECK(WIFEXITED(status) || WTERMSIG(status) == SIGKILL, "ended by signal %d", WTERMSIG(status));
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  *h_word(WAITING) = 1;
+  while (!*h_word(GO_ON)) h_sleep_ms(1);
+  supervise(word);
 }
 
 static void fresh_instance(void) {
@@ -40,30 +27,37 @@ static void fresh_instance(void) {
 static void two_processes_at_once(void) {
   for (int round = 0; round < ROUNDS; round++) {
     fresh_instance();
-    pid_t one = run_in_child(supervise), two = run_in_child(supervise);
-    int status;
-    pid_t loser = 0; /* who does not get the place ends at once */
-    WAIT((loser = waitpid(-1, &status, WNOHANG)) > 0, "two supervisors run");
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7, "the second one ended with status %x", status);
-    WAIT(STAT(supervisor_pid) == (uint64_t)(loser == one ? two : one), "the other one serves");
+    pid_t pid[2];
+    for (int i = 0; i < 2; i++) {
+      int word = FIRST_RC + i;
+      pid[i] = h_fork(supervise, &word);
+    }
+    WAIT(h_gone(pid[0]) || h_gone(pid[1]), "two supervisors run"); /* who does not get the place ends at once */
+    int loser = h_gone(pid[0]) ? 0 : 1, winner = !loser;
+    CHECK_RC(SIPWIRE_E_ROLE, noted(FIRST_RC + loser));
+    WAIT(STAT(supervisor_pid) == (uint64_t)pid[winner], "the other one serves");
+    CHECK(!h_gone(pid[winner]), "the other one has ended too");
     CHECK_RC(SIPWIRE_OK, sipwire_stop(h_instance));
-    CHECK_NUM(0, ended_with(loser == one ? two : one));
+    WAIT(h_gone(pid[winner]), "the other one ends when told");
+    CHECK_RC(SIPWIRE_OK, noted(FIRST_RC + winner));
   }
 }
 
 static void a_stand_by_takes_over(void) {
   fresh_instance();
-  pid_t first = run_in_child(supervise);
+  int word = FIRST_RC;
+  pid_t first = h_fork(supervise, &word);
   WAIT(STAT(supervisor_pid) == (uint64_t)first, "the supervisor serves");
-  pid_t second = run_in_child(stand_by);
-  WAIT(*h_word(0), "the second one was refused");
-  kill(first, SIGKILL);
-  CHECK_NUM(-1, ended_with(first));
+  note(word, 1);
+  pid_t second = h_fork(stand_by, &word);
+  WAIT(*h_word(WAITING), "the second one was refused");
+  h_kill(first);
   CHECK_RC(SIPWIRE_OK, sipwire_process_died(h_instance, first));
-  *h_word(1) = 1;
+  *h_word(GO_ON) = 1;
   WAIT(STAT(supervisor_pid) == (uint64_t)second, "the stand-by serves");
   CHECK_RC(SIPWIRE_OK, sipwire_stop(h_instance));
-  CHECK_NUM(0, ended_with(second));
+  WAIT(h_gone(second), "the stand-by ends");
+  CHECK_RC(SIPWIRE_OK, noted(word));
 }
 
 static void failed_and_ended_roles_leave_nothing(void) {
@@ -87,13 +81,16 @@ static void failed_and_ended_roles_leave_nothing(void) {
 }
 
 /* Nobody supervises: workers that wait for a supervisor end all the same. */
-static int32_t work(void) { return sipwire_run_worker(h_instance, 0); }
+static void work(void *unused) {
+  (void)unused;
+  CHECK_RC(SIPWIRE_OK, sipwire_run_worker(h_instance, 0));
+}
 static void a_stop_without_a_supervisor(void) {
   fresh_instance();
-  pid_t worker = run_in_child(work);
+  pid_t worker = h_fork(work, NULL);
   WAIT(h_worker(0).running, "the worker waits for a supervisor");
   CHECK_RC(SIPWIRE_OK, sipwire_stop(h_instance));
-  CHECK_NUM(0, ended_with(worker));
+  WAIT(h_gone(worker), "the worker ends");
 }
 
 int main(int argc, char **argv) {

@@ -3,7 +3,6 @@
  * all the same, and so does whoever comes for its place. */
 #include "harness.h"
 #include <signal.h>
-#include <sys/wait.h>
 
 /* As a host's worker process does it: again, as long as there is to be another supervisor. */
 static void work(void *unused) {
@@ -20,20 +19,19 @@ static void end_one(bool told) {
   h_create(1);
   h_no_listener = true; /* the configuration has one now */
   pid_t supervisor = h_fork_supervisor(), worker = h_fork(work, NULL);
-  h_expect_exit(supervisor);
-  h_expect_exit(worker);
+  h_expect_signal(supervisor, SIGKILL);
+  h_expect_code(worker, 0);
   h_peer *peer = h_client();
   h_write_text(peer, h_request("OPTIONS", "served", NULL, NULL));
   h_await_answer(peer, 200, "served");
   kill(supervisor, SIGSTOP);
   CHECK_RC(SIPWIRE_OK, sipwire_stop(h_instance));
   STAYS(100, !h_gone(worker), "a worker ended before the supervisor had told the ends");
-  kill(supervisor, SIGKILL);
-  if (told) WAIT(h_gone(supervisor), "reaped and told");
+  h_kill(supervisor);
+  if (told) CHECK_RC(SIPWIRE_OK, sipwire_process_died(h_instance, supervisor)); /* h_tick does so only after h_start */
   WAIT(h_gone(worker), "the worker ends, %s", told ? "told by the host" : "by its channel");
   CHECK_RC(SIPWIRE_OK, sipwire_run_supervisor(h_instance));
   CHECK_RC(SIPWIRE_OK, sipwire_run_worker(h_instance, 0));
-  WAIT(h_gone(supervisor), "reaped");
   h_close(peer);
 }
 

@@ -7,19 +7,23 @@ static void wait_semaphore(sem_t *semaphore) {
   while (sem_wait(semaphore) < 0 && errno == EINTR) {}
 }
 
+static void do_job(h_sender *self) {
+  if (self->job.held) {
+    mem->held++;
+    while (!mem->released) sched_yield();
+    mem->held--;
+    self->job.held = false;
+  }
+  self->work(self);
+  sem_post(&self->done);
+}
+
 static void *sender_loop(void *argument) {
   h_sender *self = argument;
   for (;;) {
     wait_semaphore(&self->go);
     if (self->quit) break;
-    if (self->job.held) {
-      mem->held++;
-      while (!mem->released) sched_yield();
-      mem->held--;
-      self->job.held = false;
-    }
-    self->work(self);
-    sem_post(&self->done);
+    do_job(self);
   }
   return NULL;
 }
@@ -33,12 +37,26 @@ static void sender_body(void *argument) {
 
 static pthread_t sender_threads[MAX_SENDERS];
 
-h_sender *h_sender_new(void) {
+static h_sender *sender_slot(void) {
   if (sender_count == MAX_SENDERS) h_fail("harness", 0, "too many senders");
   h_sender *sender = &mem->senders[sender_count];
   sender->index = sender_count++;
   sem_init(&sender->go, 1, 0);
   sem_init(&sender->done, 1, 0);
+  return sender;
+}
+
+h_sender *h_sender_in_worker(h_peer *asks) {
+  h_sender *sender = sender_slot();
+  sender->asks = asks;
+  return sender;
+}
+
+/* In the worker: the header field X-Run says whose job it is. */
+static void job_in_callback(int index) { do_job(&mem->senders[index]); }
+
+h_sender *h_sender_new(void) {
+  h_sender *sender = sender_slot();
   if (h_mode == H_PROCESSES) {
     sender->pid = h_fork(sender_body, sender);
     name_child("sender %d", sender->index);
@@ -52,7 +70,13 @@ h_sender *h_sender_new(void) {
 void h_sender_run(h_sender *sender, void (*work)(h_sender *)) {
   sender->work = work;
   sender->busy = true;
-  sem_post(&sender->go);
+  if (!sender->asks) {
+    sem_post(&sender->go);
+    return;
+  }
+  char header[32];
+  snprintf(header, sizeof header, "X-Run: %d\r\n", sender->index);
+  h_write_text(sender->asks, h_request("MESSAGE", "run", header, NULL));
 }
 
 void h_sender_wait(h_sender *sender) {
@@ -63,18 +87,17 @@ void h_sender_wait(h_sender *sender) {
 void h_sender_end(h_sender *sender) {
   if (sender->quit) return;
   sender->quit = true;
-  h_expect_exit(sender->pid);
+  if (sender->asks) return; /* the worker ends with the others */
+  h_expect_code(sender->pid, 0);
   sem_post(&sender->go);
   if (h_mode != H_PROCESSES) pthread_join(sender_threads[sender->index], NULL);
   else WAIT(h_gone(sender->pid), "sender %d does not end", sender->index);
 }
 
 void h_sender_kill(h_sender *sender) {
-  h_expect_exit(sender->pid);
   sender->quit = true;
   sender->busy = false;
-  kill(sender->pid, SIGKILL);
-  WAIT(h_gone(sender->pid), "sender %d is killed", sender->index);
+  h_kill(sender->pid);
 }
 
 static int32_t timed_send(h_job *job, const void *data, size_t length, uint64_t cookie) {

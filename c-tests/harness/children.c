@@ -1,0 +1,160 @@
+/* Part of harness.c: children of the processes mode, how each is to end, and what the kernel says of them. */
+
+pid_t h_fork(void (*body)(void *), void *argument) {
+  fflush(NULL);
+  pid_t parent = getpid(), pid = fork();
+  if (pid < 0) h_fail("harness", 0, "fork: %s", strerror(errno));
+  if (pid > 0) {
+    if (child_count == MAX_CHILDREN) h_fail("harness", 0, "too many children");
+    children[child_count] = (child){.pid = pid};
+    snprintf(children[child_count++].name, sizeof children[0].name, "child");
+    return pid;
+  }
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(1);
+  alarm(0);
+  /* A duplicate of a peer's socket here would keep it open when the test closes it. */
+  for (size_t i = 0; i < peer_count; i++)
+    if (peers[i]->fd >= 0) close(peers[i]->fd);
+  child_count = 0;
+  body(argument);
+  if (h_instance) sipwire_free(h_instance); /* this process's part; the others go on */
+  _exit(0);
+}
+
+static void name_child(const char *format, int n) {
+  snprintf(children[child_count - 1].name, sizeof children[0].name, format, n);
+}
+
+static void supervisor_body(void *unused) {
+  (void)unused;
+  int32_t rc = sipwire_run_supervisor(h_instance);
+  if (rc != SIPWIRE_OK) h_fail("supervisor", 0, "sipwire_run_supervisor returned %d (%s)", rc, sipwire_strerror(rc));
+}
+
+static void worker_body(void *number) {
+  int32_t rc = sipwire_run_worker(h_instance, *(int *)number);
+  if (rc == SIPWIRE_E_SUPERVISOR_GONE) _exit(H_SUPERVISOR_GONE);
+  if (rc != SIPWIRE_OK) h_fail("worker", *(int *)number, "sipwire_run_worker returned %d (%s)", rc, sipwire_strerror(rc));
+}
+
+static pid_t supervisor_pid, worker_pids[MAX_CHILDREN];
+pid_t h_supervisor_pid(void) { return h_mode == H_PROCESSES ? supervisor_pid : getpid(); }
+pid_t h_worker_pid(int worker) { return h_mode == H_PROCESSES ? worker_pids[worker] : getpid(); }
+
+pid_t h_fork_supervisor(void) {
+  supervisor_pid = h_fork(supervisor_body, NULL);
+  name_child("supervisor", 0);
+  children[child_count - 1].runs_loop = true;
+  return supervisor_pid;
+}
+
+pid_t h_fork_worker(int worker) {
+  worker_pids[worker] = h_fork(worker_body, &worker);
+  name_child("worker %d", worker);
+  children[child_count - 1].runs_loop = true;
+  return worker_pids[worker];
+}
+
+/* The latest with this pid: the kernel uses them again. */
+static child *child_of(pid_t pid) {
+  for (int i = child_count - 1; i >= 0; i--)
+    if (children[i].pid == pid) return &children[i];
+  return NULL;
+}
+
+static void expect(pid_t pid, end end, int number) {
+  child *c = child_of(pid);
+  if (pid && (!c || c->gone)) h_fail("harness", 0, "process %d %s", pid, c ? "has ended before anybody said how" : "is no child");
+  if (c) c->end = end, c->number = number;
+}
+void h_expect_exit(pid_t pid) { expect(pid, ENDS_CLEANLY, 0); }
+void h_expect_code(pid_t pid, int code) { expect(pid, ENDS_WITH_CODE, code); }
+void h_expect_signal(pid_t pid, int signal) { expect(pid, ENDS_BY_SIGNAL, signal); }
+
+static bool ended_as_expected(const child *c, int status) {
+  int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1, signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+  switch (c->end) {
+  case ENDS_WITH_CODE: return code == c->number;
+  case ENDS_BY_SIGNAL: return signal == c->number;
+  case ENDS_CLEANLY: return code == 0 || signal == SIGKILL || signal == SIGTERM || (c->runs_loop && code == H_SUPERVISOR_GONE);
+  default: return code == 0;
+  }
+}
+
+static void reap(void) {
+  int status;
+  pid_t pid;
+  while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+    child *c = child_of(pid);
+    if (!c || c->gone) h_fail("harness", 0, "process %d was not forked by h_fork", pid);
+    c->gone = true;
+    if (h_instance && started) sipwire_process_died(h_instance, pid);
+    if (mem->failed) fail_text("harness", 0, "a child failed, see above");
+    if (!ended_as_expected(c, status))
+      h_fail("harness", 0, "child %s (pid %d) ended with %s %d", c->name, pid, WIFSIGNALED(status) ? "signal" : "code",
+             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    if (c->end == ENDS_NOT && started) h_fail("harness", 0, "child %s (pid %d) ended early", c->name, pid);
+  }
+}
+
+bool h_gone(pid_t pid) {
+  child *c = child_of(pid);
+  return !c || c->gone;
+}
+
+void h_kill(pid_t pid) {
+  h_expect_signal(pid, SIGKILL);
+  kill(pid, SIGKILL);
+  WAIT(h_gone(pid), "process %d does not end by SIGKILL", pid);
+}
+
+static bool read_file(const char *path, char *out, size_t size) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t n = fd < 0 ? -1 : read(fd, out, size - 1);
+  if (fd >= 0) close(fd);
+  out[n > 0 ? n : 0] = 0;
+  return n > 0;
+}
+
+static pid_t find_task_in(pid_t pid, const char *name) {
+  char path[600], comm[64];
+  snprintf(path, sizeof path, "/proc/%d/task", pid);
+  DIR *dir = opendir(path);
+  pid_t found = 0;
+  for (struct dirent *entry; dir && !found && (entry = readdir(dir));) {
+    snprintf(path, sizeof path, "/proc/%d/task/%s/comm", pid, entry->d_name);
+    if (entry->d_name[0] == '.' || !read_file(path, comm, sizeof comm)) continue;
+    comm[strcspn(comm, "\n")] = 0;
+    if (strcmp(comm, name) == 0) found = atoi(entry->d_name);
+  }
+  if (dir) closedir(dir);
+  return found;
+}
+
+pid_t h_find_task(const char *name) {
+  pid_t found = find_task_in(getpid(), name);
+  for (int i = 0; i < child_count && !found; i++)
+    if (!children[i].gone) found = find_task_in(children[i].pid, name);
+  return found;
+}
+
+int h_count_fds(pid_t pid) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/fd", pid);
+  DIR *dir = opendir(path);
+  int n = 0;
+  for (struct dirent *entry; dir && (entry = readdir(dir));) n += entry->d_name[0] != '.';
+  if (dir) closedir(dir);
+  return n - (dir && pid == getpid()); /* the directory itself */
+}
+
+/* Pages of files are left out: they come and go with what code runs. */
+h_memory h_memory_of(pid_t pid) {
+  char path[64], text[4096];
+  snprintf(path, sizeof path, "/proc/%d/status", pid);
+  if (!read_file(path, text, sizeof text)) h_fail("harness", 0, "no %s", path);
+  const char *own = strstr(text, "RssAnon:"), *shared = strstr(text, "RssShmem:");
+  if (!own || !shared) h_fail("harness", 0, "%s says nothing of memory", path);
+  return (h_memory){atol(own + 8), atol(shared + 9)};
+}
