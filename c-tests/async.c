@@ -1,7 +1,7 @@
 /* modes: threads processes */
 /* A peer that stops reading: the first write that the kernel refuses starts async mode, later messages of four
- * participants queue without blocking, and when the peer reads again every accepted message arrives whole, once and
- * in each sender's order; then async mode ends and the next send is direct. */
+ * participants, one of them a worker inside on_message, queue without blocking, and when the peer reads again every
+ * accepted message arrives whole, once and in each sender's order; then async mode ends and the next send is direct. */
 #include "harness.h"
 
 enum { SENDERS = 4, EACH = 150, SIZE = 4000, FILLER_TAG = 9, FILLER_SIZE = 16000 };
@@ -12,11 +12,11 @@ int main(int argc, char **argv) {
   h_setting("wq_max", "16m");
   h_setting("send_timeout", "90s");
   h_start(2);
-  h_sender *sender[SENDERS];
-  for (int i = 0; i < SENDERS; i++) sender[i] = h_sender_new();
-
   sipwire_addr listener = h_listener(0);
   h_peer *peer = h_connect_small(&listener, 8192);
+  h_sender *sender[SENDERS];
+  for (int i = 0; i < SENDERS - 1; i++) sender[i] = h_sender_new();
+  sender[SENDERS - 1] = h_sender_in_worker(peer); /* the one that reads the same connection */
   h_write_text(peer, h_request("OPTIONS", "hello", NULL, NULL));
   h_await_answer(peer, 200, "hello");
   uint32_t id = h_conn_of(peer);
@@ -42,6 +42,7 @@ int main(int argc, char **argv) {
   for (int i = 0; i < SENDERS; i++) h_send_numbered(sender[i], &target, (uint32_t)i + 1, 0, EACH, SIZE);
   for (int i = 0; i < SENDERS; i++) h_sender_wait(sender[i]);
   for (int i = 0; i < SENDERS; i++) CHECK_NUM(EACH, sender[i]->job.queued);
+  CHECK_NUM(1, h_count(EV_MESSAGE, id, "X-Run: "));
   CHECK_NUM(stats.sends_direct, STAT(sends_direct));
   CHECK_NUM(stats.sends_queued + SENDERS * EACH, STAT(sends_queued));
   WAIT(h_info(id, &info) && info.queued_bytes == STAT(queued_bytes), "queued_bytes of the connection and of all");

@@ -76,7 +76,7 @@ void h_sender_run(h_sender *sender, void (*work)(h_sender *)) {
   }
   char header[32];
   snprintf(header, sizeof header, "X-Run: %d\r\n", sender->index);
-  h_write_text(sender->asks, h_request("MESSAGE", "run", header, NULL));
+  h_write_text(sender->asks, h_request("ACK", "run", header, NULL)); /* a request that waits for no answer */
 }
 
 void h_sender_wait(h_sender *sender) {
