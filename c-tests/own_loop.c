@@ -1,53 +1,15 @@
-/* modes: threads */
-/* A host with its own event loop: this one poll() drives the supervisor and two workers, no thread is started. */
+/* modes: threads processes */
+/* A host with its own event loop. Threads: this one poll() drives the supervisor and two workers, no thread is started.
+ * Processes: each of the three is driven by the poll() of a forked child of its own. */
 #include "harness.h"
 #include <dirent.h>
 #include <poll.h>
 
-enum { LOOPS = 3 };
+enum { LOOPS = 3, PEERS = 10, ROUNDS = 5 };
+enum { MADE, GO_ON }; /* words */
 static sipwire_loop *loop[LOOPS];
-
-/* One turn of the host: waits as long as the loops allow, at most 5 ms. */
-static void turn(void) {
-  struct pollfd fds[LOOPS];
-  int64_t timeout = 5;
-  for (int i = 0; i < LOOPS; i++) {
-    fds[i] = (struct pollfd){.fd = sipwire_loop_fd(loop[i]), .events = POLLIN};
-    CHECK(fds[i].fd >= 0, "sipwire_loop_fd: %d", fds[i].fd);
-    int64_t wish = sipwire_loop_timeout_ms(loop[i]);
-    CHECK(wish >= -1, "sipwire_loop_timeout_ms: %lld", (long long)wish);
-    if (wish >= 0 && wish < timeout) timeout = wish;
-  }
-  poll(fds, LOOPS, (int)timeout);
-  for (int i = 0; i < LOOPS; i++) {
-    int32_t rc;
-    int steps = 0;
-    while ((rc = sipwire_loop_step(loop[i])) == 1) CHECK(++steps < 100000, "step always says that more is ready");
-    CHECK(rc == SIPWIRE_OK, "sipwire_loop_step: %d (%s)", rc, sipwire_strerror(rc));
-  }
-}
-
-/* A host may poll before its first step: what came earlier makes the descriptor readable. */
-static void readable_before_the_first_step(void) {
-  h_peer *early = h_client();
-  h_write_text(early, h_request("OPTIONS", "early", NULL, NULL));
-  for (int i = 0; i < LOOPS; i++) {
-    struct pollfd fd = {.fd = sipwire_loop_fd(loop[i]), .events = POLLIN};
-    CHECK(poll(&fd, 1, 20000) == 1, "loop %d: nothing tells the host to step", i);
-  }
-  h_frame frame;
-  WAIT((turn(), h_next(early, &frame)), "the answer");
-  h_close(early);
-}
-
-/* A child that was forked has copies of the loops: it can neither drive nor end its parent's. */
-static void child_with_copies(void *unused) {
-  (void)unused;
-  for (int i = 0; i < LOOPS; i++) CHECK_RC(SIPWIRE_E_NOT_ATTACHED, sipwire_loop_step(loop[i]));
-  for (int i = LOOPS - 1; i >= 0; i--) sipwire_loop_free(loop[i]);
-}
-
-#define TURN_UNTIL(condition, ...) WAIT((turn(), condition), __VA_ARGS__)
+static pid_t child[LOOPS];
+static int own; /* how many this process drives */
 
 static int thread_count(void) {
   DIR *dir = opendir("/proc/self/task");
@@ -57,12 +19,75 @@ static int thread_count(void) {
   return n;
 }
 
-int main(int argc, char **argv) {
-  h_init(argc, argv);
-  h_setting("worker_hold", "300ms");
+/* 0 is the supervisor. */
+static sipwire_loop *make(int number) {
+  sipwire_loop *made = NULL;
+  CHECK_RC(SIPWIRE_OK, sipwire_loop_new(h_instance, number ? SIPWIRE_ROLE_WORKER : SIPWIRE_ROLE_SUPERVISOR, number ? number - 1 : 0, &made));
+  return made;
+}
+
+/* One turn of the host: waits as long as the loops allow, at most 5 ms. False: a loop is to be freed. */
+static bool turn(void) {
+  struct pollfd fds[LOOPS];
+  int64_t timeout = 5;
+  bool on = true;
+  for (int i = 0; i < own; i++) {
+    fds[i] = (struct pollfd){.fd = sipwire_loop_fd(loop[i]), .events = POLLIN};
+    CHECK(fds[i].fd >= 0, "sipwire_loop_fd: %d", fds[i].fd);
+    int64_t wish = sipwire_loop_timeout_ms(loop[i]);
+    CHECK(wish >= -1, "sipwire_loop_timeout_ms: %lld", (long long)wish);
+    if (wish >= 0 && wish < timeout) timeout = wish;
+  }
+  if (own) poll(fds, (nfds_t)own, (int)timeout);
+  for (int i = 0; i < own; i++) {
+    int32_t rc;
+    int steps = 0;
+    while ((rc = sipwire_loop_step(loop[i])) == 1) CHECK(++steps < 100000, "step always says that more is ready");
+    CHECK(rc == SIPWIRE_OK || rc == SIPWIRE_E_SHUTTING_DOWN, "sipwire_loop_step: %d (%s)", rc, sipwire_strerror(rc));
+    on = on && rc == SIPWIRE_OK;
+  }
+  return on;
+}
+
+static void go_on(void) { CHECK(turn(), "a loop ends before the stop"); }
+#define TURN_UNTIL(condition, ...) WAIT((go_on(), condition), __VA_ARGS__)
+
+/* A host may poll before its first step: what came earlier makes the descriptor readable. */
+static void check_readable(void) {
+  for (int i = 0; i < own; i++) {
+    struct pollfd fd = {.fd = sipwire_loop_fd(loop[i]), .events = POLLIN};
+    CHECK(poll(&fd, 1, 20000) == 1, "loop %d: nothing tells the host to step", i);
+  }
+}
+
+/* The host that a child of the processes mode is: nothing but its poll(). */
+static void drive(void *number) {
+  loop[0] = make(*(int *)number);
+  own = 1;
+  ++*h_word(MADE);
+  while (!*h_word(GO_ON)) h_sleep_ms(1);
+  check_readable();
+  while (turn()) {}
+  CHECK_NUM(1, thread_count());
+  sipwire_loop_free(loop[0]);
+}
+
+/* A child that was forked has copies of the loops: it can neither drive nor end its parent's. */
+static void child_with_copies(void *unused) {
+  (void)unused;
+  for (int i = 0; i < LOOPS; i++) CHECK_RC(SIPWIRE_E_NOT_ATTACHED, sipwire_loop_step(loop[i]));
+  for (int i = LOOPS - 1; i >= 0; i--) sipwire_loop_free(loop[i]);
+}
+
+static void begin(void) {
   h_create(2);
-  CHECK_RC(SIPWIRE_OK, sipwire_loop_new(h_instance, SIPWIRE_ROLE_SUPERVISOR, 0, &loop[0]));
-  for (int w = 0; w < 2; w++) CHECK_RC(SIPWIRE_OK, sipwire_loop_new(h_instance, SIPWIRE_ROLE_WORKER, w, &loop[w + 1]));
+  if (h_mode == H_PROCESSES) {
+    for (int i = 0; i < LOOPS; i++) child[i] = h_fork(drive, &i);
+    WAIT(*h_word(MADE) == LOOPS, "every child has its loop");
+    CHECK_RC(SIPWIRE_OK, sipwire_attach(h_instance));
+  } else {
+    for (; own < LOOPS; own++) loop[own] = make(own);
+  }
   sipwire_loop *second = NULL;
   CHECK(sipwire_loop_new(h_instance, SIPWIRE_ROLE_WORKER, 1, &second) < 0, "worker 1 twice");
   CHECK(sipwire_loop_new(h_instance, SIPWIRE_ROLE_WORKER, 2, &second) < 0, "worker 2 of 2");
@@ -70,9 +95,39 @@ int main(int argc, char **argv) {
   CHECK(second == NULL, "an out-parameter was written on failure");
   CHECK_NUM(1, thread_count());
 
-  readable_before_the_first_step();
+  h_peer *early = h_client();
+  h_write_text(early, h_request("OPTIONS", "early", NULL, NULL));
+  check_readable();
+  *h_word(GO_ON) = 1;
+  h_frame frame;
+  TURN_UNTIL(h_next(early, &frame), "the answer to the early one");
+  h_close(early);
+}
 
-  enum { PEERS = 10, ROUNDS = 5 };
+static void end(void) {
+  CHECK_NUM(1, thread_count());
+  CHECK_RC(SIPWIRE_OK, sipwire_stop(h_instance));
+  if (h_mode == H_PROCESSES) {
+    for (int i = 0; i < LOOPS; i++) WAIT(h_gone(child[i]), "child %d does not end after sipwire_stop", i);
+    CHECK_RC(SIPWIRE_OK, sipwire_detach(h_instance));
+    return;
+  }
+  bool over[LOOPS] = {false};
+  uint64_t until = h_deadline_ms(20);
+  while (!(over[0] && over[1] && over[2])) {
+    for (int i = 0; i < LOOPS; i++)
+      if (!over[i]) over[i] = sipwire_loop_step(loop[i]) < 0;
+    CHECK(h_now_ms() < until, "after sipwire_stop a loop does not say that it is to be freed");
+    h_tick();
+  }
+  for (int i = LOOPS - 1; i >= 0; i--) sipwire_loop_free(loop[i]);
+}
+
+int main(int argc, char **argv) {
+  h_init(argc, argv);
+  h_setting("worker_hold", "300ms");
+  begin();
+
   h_peer *peer[PEERS];
   for (int i = 0; i < PEERS; i++) peer[i] = h_client();
   h_frame frame;
@@ -85,11 +140,16 @@ int main(int argc, char **argv) {
   }
   CHECK(h_worker(0).messages > 0 && h_worker(1).messages > 0, "worker 0 had %llu messages, worker 1 %llu", (unsigned long long)h_worker(0).messages,
         (unsigned long long)h_worker(1).messages);
-  pid_t child = h_fork(child_with_copies, NULL);
-  h_expect_exit(child);
-  TURN_UNTIL(h_gone(child), "the child ends");
-  for (int i = 0; i < PEERS; i++) h_write_text(peer[i], h_request("OPTIONS", "forked", NULL, NULL));
-  for (int i = 0; i < PEERS; i++) TURN_UNTIL(h_next(peer[i], &frame), "answer after the child ended, peer %d", i);
+  if (h_mode == H_THREADS) {
+    pid_t copies = h_fork(child_with_copies, NULL);
+    h_expect_code(copies, 0);
+    TURN_UNTIL(h_gone(copies), "the child ends");
+    for (int i = 0; i < PEERS; i++) h_write_text(peer[i], h_request("OPTIONS", "forked", NULL, NULL));
+    for (int i = 0; i < PEERS; i++) TURN_UNTIL(h_next(peer[i], &frame), "answer after the child ended, peer %d", i);
+  } else {
+    h_event *e;
+    for (size_t i = 0; (e = h_nth(EV_MESSAGE, i)); i++) CHECK_NUM(child[1 + e->worker], e->pid);
+  }
   TURN_UNTIL(STAT(connections_idle) == PEERS, "given back by timers of the host's loop");
 
   sipwire_addr addr;
@@ -105,16 +165,6 @@ int main(int argc, char **argv) {
   h_close(dialled);
   TURN_UNTIL(STAT(slots_used) == 0, "all slots are free");
   TURN_UNTIL(h_total(EV_OPEN) == h_total(EV_CLOSE), "every on_open has its on_close");
-  CHECK_NUM(1, thread_count());
-  CHECK_RC(SIPWIRE_OK, sipwire_stop(h_instance));
-  bool over[LOOPS] = {false};
-  uint64_t until = h_deadline_ms(20);
-  while (!(over[0] && over[1] && over[2])) {
-    for (int i = 0; i < LOOPS; i++)
-      if (!over[i]) over[i] = sipwire_loop_step(loop[i]) < 0;
-    CHECK(h_now_ms() < until, "after sipwire_stop a loop does not say that it is to be freed");
-    h_tick();
-  }
-  for (int i = LOOPS - 1; i >= 0; i--) sipwire_loop_free(loop[i]);
+  end();
   return h_finish();
 }
