@@ -27,6 +27,7 @@ int main(int argc, char **argv) {
   h_peer *peer = h_client();
   h_write_text(peer, h_request("OPTIONS", "nice", NULL, NULL));
   h_await_answer(peer, 200, "nice");
+  sipwire_log_drain(h_instance);
   CHECK_NUM(0, h_count(EV_LOG, 0, "supervisor_nice"));
   return h_finish();
 }
