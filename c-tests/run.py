@@ -2,8 +2,10 @@
 
 import ctypes
 import os
+import random
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +20,9 @@ CHECK_ALL = bool(os.environ.get("SIPWIRE_CHECK_ALL"))
 MODES = ["--threads", "--processes"]
 
 PR_SET_CHILD_SUBREAPER = 36
+
+# In front of a command: the program dies with us, also when we are killed. Its own children die with it.
+LEASH = [shutil.which("setpriv"), "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 
 
 def adopt_orphans():
@@ -141,11 +146,17 @@ def tail(text, lines=60):
     return "\n".join(text.splitlines()[-lines:])
 
 
+class Ended(tuple):
+    """(exit code, output) of a program, and the pid it had."""
+
+    pid = None
+
+
 def run(command, limit=60, env=None, cwd=TOP, check_leftovers=True):
-    """Runs a program to its end. Returns (exit code, output); fails at the time limit or when anything is left."""
+    """Runs a program to its end. Returns Ended; fails at the time limit or when anything is left."""
     leftovers = Leftovers() if check_leftovers else None
     process = subprocess.Popen(
-        [str(part) for part in command],
+        [*LEASH, *(str(part) for part in command)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -171,7 +182,9 @@ def run(command, limit=60, env=None, cwd=TOP, check_leftovers=True):
         end_session(process.pid)
     if fault:
         pytest.fail(f"{fault}\n{tail(output)}", pytrace=False)
-    return process.returncode, output
+    ended = Ended((process.returncode, output))
+    ended.pid = process.pid
+    return ended
 
 
 def run_ok(command, **options):
@@ -181,16 +194,26 @@ def run_ok(command, **options):
     return output
 
 
+_port_marks = []  # open as long as this process lives
+
+
 def free_port():
-    """A port that is free for TCP and UDP now; only for programs that cannot be given port 0."""
-    for _ in range(50):
+    """A port that is free for TCP and UDP; only for programs that cannot be given port 0. None that the kernel gives to
+    whoever asks for any, and none that a test beside us was told."""
+    low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    ports = [port for port in range(10000, 65536) if not low <= port <= high]
+    for port in random.sample(ports, min(200, len(ports))):
+        mark = socket.socket(socket.AF_UNIX)
         with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
             try:
-                udp.bind(tcp.getsockname())
+                mark.bind(f"\0sipwire-tests-port-{port}")
+                tcp.bind(("127.0.0.1", port))
+                udp.bind(("127.0.0.1", port))
             except OSError:
+                mark.close()
                 continue
-            return tcp.getsockname()[1]
+        _port_marks.append(mark)
+        return port
     raise OSError("no port is free for both TCP and UDP")
 
 
@@ -212,8 +235,9 @@ class Server:
         self.leftovers = Leftovers()
         self.ports = {}
         self.output = ""
+        self.name = " ".join(map(str, command))
         self.process = subprocess.Popen(
-            [str(part) for part in command],
+            [*LEASH, *(str(part) for part in command)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -232,7 +256,7 @@ class Server:
         data = os.read(self.process.stdout.fileno(), 65536) if readable else b""
         if not data:
             end_session(self.process.pid, patience=0)
-            pytest.fail(f"{self.process.args[0]} is not ready: {self.output}", pytrace=False)
+            pytest.fail(f"{self.name} is not ready: {self.output}", pytrace=False)
         self.output += data.decode(errors="replace")
 
     @property
@@ -248,7 +272,7 @@ class Server:
             end_session(self.pid, patience=0)
             output, _ = self.process.communicate()
             self.output += output.decode(errors="replace")
-            pytest.fail(f"{self.process.args[0]} did not stop in {limit} s\n{tail(self.output)}", pytrace=False)
+            pytest.fail(f"{self.name} did not stop in {limit} s\n{tail(self.output)}", pytrace=False)
         self.output += output.decode(errors="replace")
         assert self.process.returncode == 0, f"exit code {self.process.returncode}\n{tail(self.output)}"
         self.leftovers.check(self.pid)  # no process and no listening socket of its own: its port is another's by now
