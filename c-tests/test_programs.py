@@ -6,12 +6,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from run import BUILD, TOP, Server, await_port, end_session, free_port, processes_of, run, run_ok
-from sip_peers import Tcp, request
+from run import BUILD, LEASH, TOP, Server, await_port, end_session, free_port, processes_of, run, run_ok
+from sip_peers import Tcp, await_true, register, request, response
 
 ANSWER, SIPD = BUILD / "answer", BUILD / "sipd"
 BOTH = pytest.mark.parametrize("program", [ANSWER, SIPD], ids=["answer", "sipd"])
@@ -51,11 +52,11 @@ def test_a_port_in_use_is_named(program, mode):
         one_clear_line([program, mode, "-l", address], address.removeprefix("tcp:"), "in use")
 
 
-def test_a_udp_port_in_use_is_named():
+def test_a_udp_port_in_use_is_named(mode):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         port = str(taken.getsockname()[1])
-        one_clear_line([SIPD, "-l", f"udp:127.0.0.1:{port}", "-l", "tcp:127.0.0.1:0"], port, "in use")
+        one_clear_line([SIPD, mode, "-l", f"udp:127.0.0.1:{port}", "-l", "tcp:127.0.0.1:0"], port, "in use")
 
 
 def test_a_udp_listener_without_receivers_is_refused(mode):
@@ -78,10 +79,10 @@ def test_a_script_with_a_mistake_is_named_with_its_line(tmp_path, mode):
     one_clear_line([SIPD, mode, "-l", "tcp:127.0.0.1:0", "-s", script], "mine.lua:3")
 
 
-def test_a_script_without_route_is_refused(tmp_path):
+def test_a_script_without_route_is_refused(tmp_path, mode):
     script = tmp_path / "mine.lua"
     script.write_text("x = 1\n")
-    one_clear_line([SIPD, "-l", "tcp:127.0.0.1:0", "-s", script], "route")
+    one_clear_line([SIPD, mode, "-l", "tcp:127.0.0.1:0", "-s", script], "route")
 
 
 def test_answer_gives_to_a_tag_when_it_has_none(mode):
@@ -100,6 +101,64 @@ def test_answer_gives_to_a_tag_when_it_has_none(mode):
         ):
             answer = phone.ask(request("OPTIONS", "sip:127.0.0.1", phone.via, to=to), 200)
             assert (";tag=answer\r\n" in answer.text) != has_tag, answer
+
+
+def talk(caller, callee, callees_name, call):
+    """A call from its INVITE to the BYE of the callee, through the server that both are connected with."""
+    uri = f"sip:{callees_name}@127.0.0.1"
+    caller.send(request("INVITE", uri, caller.via, f"Contact: <{caller.uri}>", call=call))
+    invite = callee.expect("INVITE")
+    callee.send(response(invite, 180, "Ringing"))
+    caller.expect(180)
+    callee.send(response(invite, 200, "OK", f"Contact: <{callee.uri}>"))
+    ok = caller.expect(200)
+    assert invite.header("Call-ID") == ok.header("Call-ID") == call
+    routes = [f"Route: {route}" for route in reversed(ok.all("Record-Route"))]
+    caller.send(request("ACK", callee.uri, caller.via, *routes, call=call, to=ok.header("To")))
+    assert callee.expect("ACK").header("Call-ID") == call
+    routes = [f"Route: {route}" for route in invite.all("Record-Route")]
+    callee.send(request("BYE", caller.uri, callee.via, *routes, call=call, cseq=7, to=ok.header("From"), tag="callee"))
+    bye = caller.expect("BYE")
+    assert bye.header("Call-ID") == call
+    caller.send(response(bye, 200))
+    assert callee.expect(200).header("CSeq") == "7 BYE"
+
+
+def test_two_phones_that_register_over_tcp_call_each_other(mode):
+    with Server([SIPD, mode, "-w", "2", "-l", "tcp:127.0.0.1:0"]) as server:
+        with Tcp(server.ports["tcp"]) as alice, Tcp(server.ports["tcp"]) as bob:
+            # Nobody listens at what they name as their contact: all goes over the connections they have opened.
+            register(alice, "alice", f"<{alice.uri};transport=tcp>")
+            register(bob, "bob", f"<{bob.uri};transport=tcp>")
+            for turn in range(3):
+                talk(alice, bob, "bob", f"there{turn}")
+                talk(bob, alice, "alice", f"back{turn}")
+            alice.nothing()
+            bob.nothing()
+
+
+def child_named(session, name):
+    """The child of a program that ps shows by this name; None when there is none."""
+    for pid in processes_of(session):
+        try:
+            if pid != session and Path(f"/proc/{pid}/comm").read_text().strip() == name:
+                return pid
+        except OSError:
+            pass
+    return None
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["sipwire-super", "sipwire-w0", "sipwire-w1"])
+def test_a_child_that_is_killed_is_replaced(program, name):
+    with Server([program, "--processes", "-w", "2", "-l", "tcp:127.0.0.1:0"]) as server:
+        for _ in range(3):
+            killed = await_true(lambda: child_named(server.pid, name), f"no {name}")
+            os.kill(killed, signal.SIGKILL)
+            await_true(lambda: child_named(server.pid, name) not in (None, killed), f"no {name} after {killed}")
+            for number in range(4):  # each worker has its turn
+                with Tcp(server.ports["tcp"]) as phone:
+                    phone.ask(request("OPTIONS", "sip:127.0.0.1", phone.via, call=f"after{number}"), 200)
 
 
 def thread_names(session):
@@ -136,6 +195,24 @@ def test_the_program_ends_on_sigint_as_on_sigterm(program, mode):
     output, _ = server.process.communicate(timeout=20)
     assert server.process.returncode == 0, output
     server.leftovers.check(server.pid)
+
+
+@BOTH
+def test_what_a_test_started_dies_with_it(program, mode):
+    if not LEASH:
+        pytest.skip("no setpriv here")
+    command = [str(program), mode, "-w", "1", "-l", "tcp:127.0.0.1:0"]
+    text = f"import run, time\nprint(run.Server({command}).pid, flush=True)\ntime.sleep(600)"
+    test = subprocess.Popen([sys.executable, "-B", "-c", text], stdout=subprocess.PIPE, cwd=TOP / "c-tests")
+    server = int(test.stdout.readline())
+    try:
+        assert processes_of(server)
+        test.kill()
+        await_true(lambda: not processes_of(server), "the server goes on")
+    finally:
+        test.kill()
+        test.communicate()
+        end_session(server, patience=0)
 
 
 def test_make_run_serves_and_says_what_to_type_next():
