@@ -80,6 +80,34 @@ def test_a_child_that_could_not_be_replaced_is_tried_again(program, tmp_path):
             phone.ask(request("OPTIONS", "sip:127.0.0.1", phone.via), 200)
 
 
+RELAY = """
+function route(msg)
+  if msg.transport == "tcp" then
+    msg:reply(200, "OK", { ["X-Connection"] = tostring(msg.conn_id) })
+  else
+    msg:relay("conn:" .. msg.ruri_user)
+  end
+end
+"""
+
+
+def test_a_receiver_that_sends_nothing_more_does_not_keep_a_dead_supervisors_connection_open(tmp_path):
+    with start("--processes", tmp_path, "-u", "1", script=RELAY) as server:
+        with Tcp(server.ports["tcp"]) as phone, Udp(server.ports["udp"]) as caller:
+            connection = phone.ask(request("OPTIONS", "sip:127.0.0.1", phone.via), 200).header("X-Connection")
+            receiver = await_child(server, "sipd-udp2")
+            before = len(os.listdir(f"/proc/{receiver}/fd"))
+
+            def has_a_descriptor_of_its_own():
+                caller.send(request("OPTIONS", f"sip:{connection}@127.0.0.1", caller.via))
+                phone.expect("OPTIONS")
+                return len(os.listdir(f"/proc/{receiver}/fd")) > before
+
+            await_true(has_a_descriptor_of_its_own, "the receiver never writes directly")
+            os.kill(await_child(server, "sipwire-super"), signal.SIGKILL)
+            await_true(lambda: not phone.is_open(), "its supervisor is dead and the connection open")
+
+
 # ---- answers that outlive their connection (RFC 3261 18.2.2) ----
 
 FILL = """

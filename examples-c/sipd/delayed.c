@@ -13,6 +13,7 @@
 #include "log.h"
 #include "registrar.h"
 #include "reply.h"
+#include "server.h"
 #include "shared.h"
 
 enum { FREE = 0, WAITING = -1, SWEEP_MS = 1000, PAGE_BYTES = 4096 };
@@ -140,6 +141,7 @@ void delayed_run(void)
         now = now_ms();
         next = send_due(now);
         delayed->wakes_at_ms = next;
+        sipwire_refresh(server.instance);
         if (now - swept_ms >= SWEEP_MS) {
             registrar_sweep();
             swept_ms = now;

@@ -9,8 +9,9 @@
 #include "listeners.h"
 #include "log.h"
 #include "receive.h"
+#include "server.h"
 
-enum { TURN = 64 };
+enum { TURN = 64, REFRESH_MS = 1000 };
 
 static bool is_keepalive(const char *data, size_t length)
 {
@@ -52,7 +53,8 @@ void udp_receive(struct engine *e, int stop_fd)
             fds[count++] = (struct pollfd){listener->fd, POLLIN, 0};
         }
     while ((fds[0].revents & POLLIN) == 0) {
-        if (poll(fds, count, -1) < 0 && errno != EINTR) {
+        sipwire_refresh(server.instance); /* a receiver that sends nothing keeps no dead supervisor's connection open */
+        if (poll(fds, count, REFRESH_MS) < 0 && errno != EINTR) {
             log_error("UDP receiver: %s", strerror(errno));
             return;
         }
