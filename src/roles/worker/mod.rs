@@ -451,6 +451,10 @@ impl Worker {
             }
             self.held.remove(index);
         }
+        // More may have been held at once than are kept of those that are not.
+        let held = &self.held;
+        let pinned = |victim| victim == index || held.get(victim).is_some();
+        self.member.duplicates.borrow_mut().trim(pinned);
         // Before the swap: who dies in between leaves the reasons for recovery to find, and after it
         // the slot may soon be another connection's. RETURN comes after it, so that the supervisor
         // never takes it while it cannot act on it yet.
