@@ -61,6 +61,7 @@ static void refused(const char *name, const void *data, size_t length, int code,
 int main(int argc, char **argv) {
   h_init(argc, argv);
   h_setting("max_message_size", "16384");
+  h_setting("linger", "10m"); /* for a peer of this test that takes its time */
   h_start(1); /* one worker: the bystander is read by the same one */
   bystander = h_client();
   bystander_id = h_conn_of(bystander);

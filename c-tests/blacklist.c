@@ -1,6 +1,6 @@
 /* modes: threads processes */
 /* The blacklist by hand: add, check, list, remove, expiry; asked when dialling, never for an open connection. */
-#include "harness.h"
+#include "deadline.h"
 #include <signal.h>
 
 static sipwire_addr numbered_addr(unsigned n) {
@@ -33,13 +33,16 @@ int main(int argc, char **argv) {
   CHECK_NUM(0, sipwire_blacklist_check(h_instance, &a));
   CHECK_RC(0, sipwire_blacklist_remove(h_instance, &a));
   CHECK_RC(SIPWIRE_OK, sipwire_blacklist_add(h_instance, &a, -1));
+  uint64_t before = h_now_ms();
   CHECK_RC(SIPWIRE_OK, sipwire_blacklist_add(h_instance, &b, 500));
+  uint64_t after = h_now_ms();
   WAIT(sipwire_blacklist_check(h_instance, &a) == 1, "added");
   sipwire_addr port = a;
   port.port++;
   CHECK_NUM(0, sipwire_blacklist_check(h_instance, &port)); /* address and port together */
   CHECK(listed() <= 2, "%zu entries", listed());
   WAIT(sipwire_blacklist_check(h_instance, &b) == 0, "b's time ends");
+  CHECK_ACTED("b's time", before, after, 500, h_now_ms());
   CHECK_NUM(1, sipwire_blacklist_check(h_instance, &a));
   WAIT(listed() == 1, "%zu entries", listed());
   sipwire_blacklist_entry entry = {.struct_size = sizeof entry};

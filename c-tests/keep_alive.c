@@ -14,9 +14,11 @@ int main(int argc, char **argv) {
   h_peer *peer = h_client();
   h_write(peer, "\r\n\r\n", 4);
   check_pongs(peer, 1, "whole");
-  for (int i = 0; i < 4; i++) {
+  sipwire_conn_info info;
+  uint32_t id = h_conn_of(peer);
+  for (uint64_t i = 0; i < 4; i++) { /* the next one when the one before was read */
     h_write(peer, &"\r\n\r\n"[i], 1);
-    h_sleep_ms(20);
+    WAIT(h_info(id, &info) && info.bytes_in == 4 + i + 1, "piece %llu is read", (unsigned long long)i);
   }
   check_pongs(peer, 2, "in four pieces");
   h_write(peer, "\r\n\r\n\r\n\r\n", 8);
