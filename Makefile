@@ -71,7 +71,7 @@ build/sipd.d/%.S.o: examples-c/sipd/%.S examples-c/sipd/default.lua | need-cc
 
 # ---- the tests ----
 c-tests: $(C_TESTS)
-build/c-tests/harness.o: c-tests/harness.c c-tests/harness.h include/sipwire.h | need-cc
+build/c-tests/harness.o: c-tests/harness.c c-tests/harness.h $(wildcard c-tests/harness/*.c) include/sipwire.h | need-cc
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) -pthread -c $< -o $@
 # The parser of sipd is tested alone, with the sanitizers.

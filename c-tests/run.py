@@ -19,6 +19,10 @@ BUILD = TOP / "build"
 CHECK_ALL = bool(os.environ.get("SIPWIRE_CHECK_ALL"))
 MODES = ["--threads", "--processes"]
 
+# What a test types, a user types: not from within the make that runs us.
+for inherited in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+    os.environ.pop(inherited, None)
+
 PR_SET_CHILD_SUBREAPER = 36
 
 # In front of a command: the program dies with us, also when we are killed. Its own children die with it.

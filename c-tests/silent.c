@@ -32,5 +32,7 @@ int main(int argc, char **argv) {
   ssize_t n = pread(sink, text, sizeof text - 1, 0);
   text[n > 0 ? n : 0] = 0;
   CHECK(n == 0, "the library printed: %s", text);
+  close(sink);
+  close(h_stderr);
   return rc;
 }
