@@ -2,7 +2,7 @@
 /* Peers vanish while four participants send to them, in every way. What a peer received nobody knows then, but each
  * accepted message was either given to the kernel whole or is reported, once, and a refused one is neither. Nothing
  * hangs, and slots, blocks and queued bytes come back (h_finish checks them). */
-#include "harness.h"
+#include "deadline.h"
 #include <sys/mman.h>
 
 enum { SENDERS = 4, ROUNDS = 60, EACH = 200 };
@@ -29,7 +29,6 @@ int main(int argc, char **argv) {
   CHECK(seen != MAP_FAILED, "mmap: %s", strerror(errno));
   memset(message, 'x', sizeof message);
   memcpy(message, "MESSAGE sip:x SIP/2.0\r\n", 23);
-  h_setting("conn_wq_max", "256k");
   h_setting("send_timeout", "5s");
   h_start(2);
   h_sender *sender[SENDERS];
@@ -37,6 +36,7 @@ int main(int argc, char **argv) {
   sipwire_addr listener = h_listener(0);
   uint64_t accepted = 0, reported = 0, full = 0;
   for (uint32_t round = 0; round < ROUNDS; round++) {
+    set_live("conn_wq_max", round % 2 ? "256k" : "4m"); /* in every second round there is room for all */
     h_peer *peer = h_connect_small(&listener, 8192);
     uint32_t id = h_conn_of(peer), first = round * SENDERS * EACH;
     sipwire_target target = h_to_conn(id);
@@ -69,7 +69,7 @@ int main(int argc, char **argv) {
     h_close(peer);
   }
   CHECK(reported > 0 && reported < accepted, "%llu of %llu messages were reported", (unsigned long long)reported, (unsigned long long)accepted);
-  CHECK(full < ROUNDS, "every connection ended by its full queue");
+  CHECK(full <= ROUNDS / 2, "a connection ended by its full queue though there was room");
   WAIT(STAT(queued_bytes) == 0, "queued_bytes is %llu", (unsigned long long)STAT(queued_bytes));
   return h_finish();
 }
