@@ -174,6 +174,20 @@ bool sip_parse_uri(struct str text, struct sip_uri *uri)
     return true;
 }
 
+/* Does each quote end? What is written behind one that does not would be inside it. */
+static bool quotes_end(struct str s)
+{
+    bool quoted = false;
+
+    for (size_t i = 0; i < s.len; i++) {
+        if (quoted && s.s[i] == '\\')
+            i++;
+        else if (s.s[i] == '"')
+            quoted = !quoted;
+    }
+    return !quoted;
+}
+
 bool sip_parse_via(struct str text, struct sip_via *via)
 {
     struct str rest = str_trim(text), part;
@@ -194,7 +208,8 @@ bool sip_parse_via(struct str text, struct sip_via *via)
     rest = tail(rest, end);
     end = scan(rest, ";", false);
     via->params = tail(rest, end);
-    if (via->transport.len == 0 || !parse_host_port(head(rest, end), &via->host, &via->port))
+    if (!quotes_end(via->text) || via->transport.len == 0 ||
+        !parse_host_port(head(rest, end), &via->host, &via->port))
         return false;
     sip_param(via->params, "branch", &via->branch);
     sip_param(via->params, "received", &via->received);
