@@ -133,7 +133,7 @@ def test_next_hop_tells_a_way_from_none_and_from_one_that_cannot_be_gone(mode, t
 
 def test_ruri_is_the_one_before_strict_routing(mode, tmp_path):
     with start(mode, tmp_path, script=route('msg:reply(200, "OK", { ["X-Uri"] = msg.ruri })')) as server:
-        ours = f"sip:sw-t1-n0-0@127.0.0.1:{server.ports['tcp']};transport=tcp;lr"
+        ours = f"sip:sw-t1-n0-0123456789abcdef@127.0.0.1:{server.ports['tcp']};transport=tcp;lr"
         answer = ask(server, 200, "Route: <sip:carol@example.com>", uri=ours)
         assert answer.header("X-Uri") == "sip:carol@example.com"
         assert re.match(r"sip:sw-", ask(server, 200, uri=ours).header("X-Uri"))

@@ -1,39 +1,62 @@
 /* Flow tokens; see flow.h. */
 #include "flow.h"
 
+#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "hash.h"
 
 static const char digits[] = "0123456789abcdef";
 
-struct flow flow_of_source(const struct source *source)
-{
-    if (source->transport == TRANSPORT_TCP)
-        return (struct flow){.kind = 't', .id = source->conn_id};
-    return (struct flow){.kind = 'u', .id = (uint32_t)source->udp_listener, .local = source->local};
-}
-
-struct flow flow_of_destination(const struct destination *to)
-{
-    return to->kind == TO_CONN ? (struct flow){.kind = 't', .id = to->conn_id} : (struct flow){.kind = 'n'};
-}
+enum { PROOF_DIGITS = 16 };
 
 static size_t ip_bytes(const sipwire_addr *a)
 {
     return a->family == 0 ? 0 : a->family == 4 ? 4 : 16;
 }
 
-/* A letter and hexadecimal digits; of UDP '_' and those of the address. Returns the length. */
-static size_t write_flow(char *buffer, size_t size, const struct flow *flow)
+/* Behind what is in the buffer, which has room for every token. */
+static void add(char buffer[FLOW_TEXT], const char *format, ...)
 {
-    size_t length = (size_t)snprintf(buffer, size, flow->kind == 'u' ? "%c%x_" : "%c%x", flow->kind, flow->id);
+    size_t length = strlen(buffer);
+    va_list arguments;
 
-    for (size_t i = 0; flow->kind == 'u' && i < ip_bytes(&flow->local); i++)
-        length += (size_t)snprintf(buffer + length, size - length, "%02x", flow->local.ip[i]);
-    return length;
+    va_start(arguments, format);
+    vsnprintf(buffer + length, FLOW_TEXT - length, format, arguments);
+    va_end(arguments);
+}
+
+/* '_' and hexadecimal digits; of family 0 none. */
+static void add_ip(char buffer[FLOW_TEXT], const sipwire_addr *a)
+{
+    add(buffer, "_");
+    for (size_t i = 0; i < ip_bytes(a); i++)
+        add(buffer, "%02x", a->ip[i]);
+}
+
+/* A letter and hexadecimal digits: 't' and a connection id; 'u', 0 for any UDP socket or 1 + the listener, our address,
+ * the peer's, its port; 'n': not known. */
+static void add_flow(char buffer[FLOW_TEXT], const struct destination *to)
+{
+    if (to->kind == TO_CONN) {
+        add(buffer, "t%x", to->conn_id);
+    } else if (to->kind == TO_UDP) {
+        add(buffer, "u%x", to->udp_listener + 1);
+        add_ip(buffer, &to->local);
+        add_ip(buffer, &to->addr);
+        add(buffer, "_%x", to->addr.port);
+    } else {
+        add(buffer, "n0");
+    }
+}
+
+static bool read_char(struct str *rest, char c)
+{
+    if (rest->len == 0 || rest->s[0] != c)
+        return false;
+    *rest = (struct str){rest->s + 1, rest->len - 1};
+    return true;
 }
 
 /* A hexadecimal digit off the front of *rest; -1: it does not begin with one. */
@@ -47,81 +70,99 @@ static int read_digit(struct str *rest)
     return (int)(digit - digits);
 }
 
-static bool read_char(struct str *rest, char c)
+/* 1 to `most` digits. */
+static bool read_number(struct str *rest, int most, uint64_t *number)
 {
-    if (rest->len == 0 || rest->s[0] != c)
-        return false;
-    *rest = (struct str){rest->s + 1, rest->len - 1};
-    return true;
+    int count, digit;
+
+    *number = 0;
+    for (count = 0; count < most && (digit = read_digit(rest)) >= 0; count++)
+        *number = *number * 16 + (uint64_t)digit;
+    return count > 0;
 }
 
-static bool read_flow(struct str *rest, struct flow *flow)
+static bool read_ip(struct str *rest, sipwire_addr *a)
 {
-    sipwire_addr *local = &flow->local;
-    int digit, count;
+    int count, digit;
 
-    if (rest->len < 2 || memchr("tun", rest->s[0], 3) == NULL)
-        return false;
-    *flow = (struct flow){.kind = rest->s[0]};
-    *rest = (struct str){rest->s + 1, rest->len - 1};
-    for (count = 0; count < 8 && (digit = read_digit(rest)) >= 0; count++)
-        flow->id = flow->id * 16 + (uint32_t)digit;
-    if (count == 0 || flow->kind != 'u')
-        return count > 0;
     if (!read_char(rest, '_'))
         return false;
     for (count = 0; count < 32 && (digit = read_digit(rest)) >= 0; count++)
-        local->ip[count / 2] = (uint8_t)(local->ip[count / 2] * 16 + digit);
-    local->family = count == 8 ? 4 : count == 32 ? 6 : 0;
+        a->ip[count / 2] = (uint8_t)(a->ip[count / 2] * 16 + digit);
+    a->family = count == 8 ? 4 : count == 32 ? 6 : 0;
+    return a->family != 0 || count == 0;
+}
+
+static bool read_flow(struct str *rest, struct destination *to)
+{
+    uint64_t id, port = 0;
+
+    *to = (struct destination){.udp_listener = -1};
+    to->kind = read_char(rest, 't') ? TO_CONN : read_char(rest, 'u') ? TO_UDP : TO_NOWHERE;
+    if ((to->kind == TO_NOWHERE && !read_char(rest, 'n')) || !read_number(rest, 8, &id))
+        return false;
+    if (to->kind == TO_CONN)
+        to->conn_id = (uint32_t)id;
+    if (to->kind != TO_UDP)
+        return true;
+    to->udp_listener = (int)id - 1;
+    if (!read_ip(rest, &to->local) || !read_ip(rest, &to->addr) || !read_char(rest, '_') || !read_number(rest, 4, &port))
+        return false;
+    to->addr.port = (uint16_t)port;
     return true;
 }
 
-void flow_write_via(struct flow source, struct str branch, char buffer[FLOW_TEXT])
+void flow_write_via(const struct destination *back, struct str branch, char buffer[FLOW_TEXT])
 {
-    size_t length = write_flow(buffer, FLOW_TEXT, &source);
-    uint64_t proof = HASH(STR("via"), (struct str){buffer, length}, branch);
-
-    snprintf(buffer + length, FLOW_TEXT - length, ".%016llx", (unsigned long long)proof);
+    buffer[0] = '\0';
+    add_flow(buffer, back);
+    add(buffer, ".%016llx", (unsigned long long)HASH(STR("via"), str_of(buffer), branch));
 }
 
-bool flow_read_via(struct str value, struct str branch, struct flow *source)
+bool flow_read_via(struct str value, struct str branch, struct destination *back)
 {
     char expected[FLOW_TEXT];
     struct str rest = value;
 
-    if (!read_flow(&rest, source))
+    if (!read_flow(&rest, back))
         return false;
-    flow_write_via(*source, branch, expected);
+    flow_write_via(back, branch, expected);
     return str_equal(value, str_of(expected));
 }
 
-void flow_write_route(struct flow source, struct flow target, struct str tag, char buffer[FLOW_TEXT])
+void flow_write_route(const struct destination *source, const struct destination *target, struct str tag,
+                      char buffer[FLOW_TEXT])
 {
-    size_t length = (size_t)snprintf(buffer, FLOW_TEXT, "sw-");
+    strcpy(buffer, "sw-");
+    add_flow(buffer, source);
+    add(buffer, "-");
+    add_flow(buffer, target);
+    add(buffer, "-%016llx", (unsigned long long)HASH(STR("route"), str_of(buffer), tag));
+}
+
+/* The whole form; whether the proof fits is not looked at. */
+static bool read_route(struct str rest, struct destination *source, struct destination *target)
+{
     uint64_t proof;
 
-    length += write_flow(buffer + length, FLOW_TEXT - length, &source);
-    buffer[length++] = '-';
-    length += write_flow(buffer + length, FLOW_TEXT - length, &target);
-    proof = HASH(STR("route"), (struct str){buffer, length}, tag);
-    snprintf(buffer + length, FLOW_TEXT - length, "-%016llx", (unsigned long long)proof);
+    return read_char(&rest, 's') && read_char(&rest, 'w') && read_char(&rest, '-') && read_flow(&rest, source) &&
+           read_char(&rest, '-') && read_flow(&rest, target) && read_char(&rest, '-') && rest.len == PROOF_DIGITS &&
+           read_number(&rest, PROOF_DIGITS, &proof) && rest.len == 0;
 }
 
 bool flow_is_route(struct str user)
 {
-    return user.len > 3 && memcmp(user.s, "sw-", 3) == 0;
+    struct destination source, target;
+
+    return read_route(user, &source, &target);
 }
 
-bool flow_read_route(struct str user, struct str tag, struct flow *source, struct flow *target)
+bool flow_read_route(struct str user, struct str tag, struct destination *source, struct destination *target)
 {
     char expected[FLOW_TEXT];
-    struct str rest = user;
 
-    if (!flow_is_route(user))
+    if (!read_route(user, source, target))
         return false;
-    rest = (struct str){user.s + 3, user.len - 3};
-    if (!read_flow(&rest, source) || !read_char(&rest, '-') || !read_flow(&rest, target))
-        return false;
-    flow_write_route(*source, *target, tag, expected);
+    flow_write_route(source, target, tag, expected);
     return str_equal(user, str_of(expected));
 }

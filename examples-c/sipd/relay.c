@@ -50,11 +50,11 @@ static void make_branch(const struct request *r, struct str target, char buffer[
 }
 
 /* A Via that we wrote: the proof in `sw` fits the branch. */
-static bool own_via(const struct sip_via *via, struct flow *source)
+static bool own_via(const struct sip_via *via, struct destination *back)
 {
     struct str value;
 
-    return sip_param(via->params, "sw", &value) && flow_read_via(value, via->branch, source);
+    return sip_param(via->params, "sw", &value) && flow_read_via(value, via->branch, back);
 }
 
 static bool is_loop(const struct request *r, struct str loop)
@@ -62,11 +62,11 @@ static bool is_loop(const struct request *r, struct str loop)
     struct sip_values values = sip_values(&r->sip, SIP_VIA);
     struct str value, before;
     struct sip_via via;
-    struct flow source;
+    struct destination back;
 
     while (sip_values_next(&values, &value))
         if (sip_parse_via(value, &via) && sip_param(via.params, "loop", &before) && str_equal(before, loop) &&
-            own_via(&via, &source))
+            own_via(&via, &back))
             return true;
     return false;
 }
@@ -99,6 +99,7 @@ static const char *build(const struct request *r, const struct destination *to, 
                          unsigned long hops, struct text *out)
 {
     const struct sip_message *m = &r->sip;
+    struct destination back = reply_destination(r);
     sipwire_conn_info info = {0};
     sipwire_addr sent_by, remote = to->addr;
     char branch[BRANCH_TEXT], token[FLOW_TEXT], address[ADDRESS_TEXT];
@@ -112,7 +113,7 @@ static const char *build(const struct request *r, const struct destination *to, 
                            to->kind == TO_CONN ? &info.local : &to->local, &sent_by))
         return "no listener";
     make_branch(r, target, branch);
-    flow_write_via(flow_of_source(&r->source), str_of(branch), token);
+    flow_write_via(&back, str_of(branch), token);
 
     text_clear(out);
     text_addf(out, "%.*s %.*s SIP/2.0\r\n", STR_FMT(m->method), STR_FMT(route_request_uri(r, target)));
@@ -185,28 +186,13 @@ static bool second_via(const struct sip_message *m, struct sip_via *via)
     return sip_values_next(&values, &value) && sip_values_next(&values, &value) && sip_parse_via(value, via);
 }
 
-/* The way back to who sent the request that our topmost Via stands for. */
+/* The way back to who sent the request that our topmost Via stands for. RFC 3261 18.1.2: a response whose topmost Via is
+ * not ours is not for us; without the proof anybody could have us say anything to anybody. */
 static bool way_back(const struct sip_message *m, struct destination *to)
 {
-    struct flow source;
     struct sip_via below;
-    bool by_via, proven = own_via(&m->via, &source);
 
-    /* RFC 3261 18.1.2: a response whose topmost Via is not ours is not for us. Without the proof (we were started
-     * again since) the Via below is all there is. */
-    if ((!proven && !listeners_own(m->via.host, m->via.port)) || !second_via(m, &below))
-        return false;
-    by_via = via_destination(&below, to);
-    if (proven && source.kind == 't') {
-        to->kind = TO_CONN; /* the address stays for when the connection is gone */
-        to->conn_id = source.id;
-        return true;
-    }
-    if (proven && source.kind == 'u' && by_via && to->kind == TO_UDP) { /* a NAT knows the client by where it sent to */
-        to->udp_listener = (int)source.id;
-        to->local = source.local;
-    }
-    return by_via;
+    return own_via(&m->via, to) && second_via(m, &below);
 }
 
 void relay_response(const struct sip_message *m, struct text *out)

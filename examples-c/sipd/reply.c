@@ -99,7 +99,8 @@ struct destination reply_destination(const struct request *r)
     return to;
 }
 
-bool via_destination(const struct sip_via *via, struct destination *to)
+/* The way back that a Via says: transport, received or sent-by, its port; of UDP also rport. */
+static bool via_destination(const struct sip_via *via, struct destination *to)
 {
     bool udp = str_equal_nocase(via->transport, STR("UDP"));
 

@@ -13,8 +13,6 @@ void reply_build(struct text *out, const struct sip_message *m, int skip, const 
                  struct str reason, struct str headers);
 /* The way back to who sent us this request. */
 struct destination reply_destination(const struct request *r);
-/* The way back that a Via says: transport, received or sent-by, its port; of UDP also rport. */
-bool via_destination(const struct sip_via *via, struct destination *to);
 
 /* Sends a response. When its connection is gone: to received + sent-by port of its topmost Via. */
 const char *reply_send(const struct destination *to, struct str response);

@@ -4,6 +4,7 @@
 #include "flow.h"
 #include "listeners.h"
 #include "registrar.h"
+#include "reply.h"
 
 /* Ours is where we listen, and where this request came to: a wildcard listener may have got that address since. */
 static bool own_uri(const struct request *r, const struct sip_uri *uri)
@@ -110,12 +111,13 @@ static void record(struct text *out, const char *token, const sipwire_addr *addr
 void route_record(struct text *out, const struct request *r, const struct destination *to, const sipwire_addr *sent_by)
 {
     enum transport leaves = to->kind == TO_UDP ? TRANSPORT_UDP : TRANSPORT_TCP, came = r->source.transport;
+    struct destination back = reply_destination(r);
     char token[FLOW_TEXT];
     sipwire_addr came_to;
 
     if (!starts_dialog(&r->sip))
         return;
-    flow_write_route(flow_of_source(&r->source), flow_of_destination(to), r->sip.from_tag, token);
+    flow_write_route(&back, to, r->sip.from_tag, token);
     record(out, token, sent_by, leaves);
     if (listeners_sent_by(came, &r->source.remote, &r->source.local, &came_to) &&
         (leaves != came || !address_equal(sent_by, &came_to)))
@@ -125,19 +127,12 @@ void route_record(struct text *out, const struct request *r, const struct destin
 /* The flow to the other end of the dialog, when our Record-Route comes back in this request. */
 static bool dialog_flow(const struct request *r, struct destination *to)
 {
-    struct flow source, target, flow;
+    struct destination other;
     sipwire_conn_info info;
 
-    if (flow_read_route(r->route.token, r->sip.from_tag, &source, &target))
-        flow = target;
-    else if (flow_read_route(r->route.token, r->sip.to_tag, &source, &target))
-        flow = source;
-    else
-        return false;
-    if (flow.kind != 't' || !conn_is_alive(flow.id, &info))
-        return false;
-    *to = (struct destination){.kind = TO_CONN, .conn_id = flow.id, .udp_listener = -1};
-    return true;
+    return (flow_read_route(r->route.token, r->sip.from_tag, &other, to) ||
+            flow_read_route(r->route.token, r->sip.to_tag, to, &other)) &&
+           (to->kind == TO_UDP || (to->kind == TO_CONN && conn_is_alive(to->conn_id, &info)));
 }
 
 static bool uri_destination(const struct sip_uri *uri, struct destination *to)
@@ -171,7 +166,12 @@ enum next_hop route_next_hop(const struct request *r, struct destination *to)
 
     if (route->next.len > 0)
         return readable && uri_destination(&uri, to) ? NEXT_HOP_KNOWN : NEXT_HOP_UNREACHABLE;
-    if (dialog_flow(r, to) || registrar_find_contact(r->sip.ruri, to))
+    if (dialog_flow(r, to))
+        return NEXT_HOP_KNOWN;
+    /* A phone has come back over another connection in the middle of its dialog. Outside of one, and for a URI of ours,
+     * a contact counts for nothing: whoever registers bob's address as a contact of his own must not get bob's calls. */
+    if (route->token.len > 0 && r->sip.to_tag.len > 0 && !(readable && own_uri(r, &uri)) &&
+        registrar_find_contact(r->sip.ruri, to))
         return NEXT_HOP_KNOWN;
     /* A Request-URI that is merely not ours does not count without our Route: the ACK to a refused INVITE has a To tag
      * and must go where the script sent the INVITE. */
