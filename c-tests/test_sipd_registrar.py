@@ -1,6 +1,7 @@
 """sipd as a registrar: what it keeps of REGISTER and where it then calls (RFC 3261 10.3)."""
 
 import re
+from pathlib import Path
 
 import pytest
 from sip_peers import Listener, Tcp, Udp, await_true, preload, register, request, start
@@ -199,3 +200,73 @@ def test_an_update_for_which_there_is_no_room_changes_nothing(mode, tmp_path):
         register(phone, "one", last[:1])
         values = [f"{last[0]};expires=0", last[1]]  # what leaves makes room for what comes
         assert contacts(register(phone, "one", values)) == [uri_of(last[1])]
+
+
+def test_a_phone_that_refreshes_does_not_get_the_cancel_of_a_call_to_another(mode, tmp_path):
+    with start(mode, tmp_path) as server, Tcp(server.ports["tcp"]) as first, Tcp(server.ports["tcp"]) as rings:
+        register(first, "bob", "<sip:bob@10.0.0.1>", call="first")
+        register(rings, "bob", "<sip:bob@10.0.0.2>", call="rings")
+        with Tcp(server.ports["tcp"]) as caller:
+            uri, via = "sip:bob@127.0.0.1", f"{caller.via};branch=z9hG4bKone"
+            caller.send(request("INVITE", uri, via, call="cancelled"))
+            rings.expect("INVITE")
+            register(first, "bob", "<sip:bob@10.0.0.1>", call="first", cseq=2)
+            caller.send(request("CANCEL", uri, via, call="cancelled"))
+            rings.expect("CANCEL")
+            caller.send(request("ACK", uri, via, call="cancelled", to=f"<{uri}>;tag=x"))
+            rings.expect("ACK")
+            first.nothing()
+
+
+# ---- one contact of many users ----
+
+NEXT_HOP = """
+function route(msg)
+  if msg.method == "REGISTER" then msg:save() else msg:reply(200, "OK", { ["X-Hop"] = tostring(msg.next_hop) }) end
+end
+"""
+
+
+def in_dialog(server, peer, contact):
+    """A request to a contact in a dialog whose connection is gone."""
+    route = f"Route: <sip:sw-t1-n0-0123456789abcdef@127.0.0.1:{server.ports['tcp']};transport=tcp;lr>"
+    return request("INFO", contact, peer.via, route, to=f"<{contact}>;tag=1")
+
+
+def test_who_registered_a_contact_last_is_who_is_reached_by_it(mode, tmp_path):
+    with start(mode, tmp_path, script=NEXT_HOP) as server, Tcp(server.ports["tcp"]) as caller:
+        phones = [Tcp(server.ports["tcp"]) for _ in range(3)]
+        order = [0, 1, 2, 0]
+        hops = []
+        for cseq, number in enumerate(order, 1):
+            register(phones[number], f"user{number}", "<sip:x@10.0.0.1>", cseq=cseq)
+            hops.append(caller.ask(in_dialog(server, caller, "sip:x@10.0.0.1"), 200).header("X-Hop"))
+        assert len(set(hops)) == 3 and hops[0] == hops[3], hops
+        for number, hop in ((0, hops[2]), (2, hops[1]), (1, "udp:10.0.0.1:5060")):
+            register(phones[number], f"user{number}", "<sip:x@10.0.0.1>;expires=0", cseq=9)
+            assert caller.ask(in_dialog(server, caller, "sip:x@10.0.0.1"), 200).header("X-Hop") == hop
+        for phone in phones:
+            phone.close()
+
+
+def test_a_contact_of_many_users_is_found_as_fast_as_any_other(tmp_path):
+    def pipelined(peer, texts):
+        for first in range(0, len(texts), 200):
+            peer.send("".join(texts[first : first + 200]))
+            for _ in texts[first : first + 200]:
+                peer.expect(200)
+
+    with start("--threads", tmp_path, script=NEXT_HOP) as server, Tcp(server.ports["tcp"]) as phone:
+
+        def cpu_time(contact):
+            before = Path(f"/proc/{server.pid}/stat").read_text().split()[13:15]
+            pipelined(phone, [in_dialog(server, phone, contact)] * 6000)
+            return sum(map(int, Path(f"/proc/{server.pid}/stat").read_text().split()[13:15])) - sum(map(int, before))
+
+        shared, own = "sip:x@10.0.0.1", "sip:x@10.0.0.2"
+        register(phone, "own", f"<{own}>")
+        line = f"Contact: <{shared}>"
+        users = [f"<sip:user{number}@127.0.0.1>" for number in range(16000)]
+        pipelined(phone, [request("REGISTER", "sip:127.0.0.1", phone.via, line, to=to) for to in users])
+        few, many = cpu_time(own), cpu_time(shared)
+        assert many < 3 * few + 10, f"{few} and {many} ticks"

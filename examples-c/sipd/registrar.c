@@ -12,8 +12,8 @@ enum { BUCKETS = 8192, BY_USER = 0, BY_CONTACT = 1, NONE = -1, SWEEP_STEP = 1024
 
 struct record {
     _Atomic bool used; /* set when the record is whole, cleared first: what a death inside leaves */
-    int next[2];
-    uint64_t updated; /* order of the last update */
+    int next[2], previous[2];
+    uint64_t made, updated; /* order among all updates: of the first and of the last */
     struct binding binding;
 };
 
@@ -31,27 +31,43 @@ static int bucket(int chain, const struct binding *b)
     return (int)(HASH(str_of(chain == BY_USER ? b->user : b->contact)) % BUCKETS);
 }
 
+/* At the front of its chains: in one, the newest comes first. After a death inside they stand as they were found. */
 static void link_record(int i)
 {
+    struct record *r = &table->records[i];
+
     for (int chain = 0; chain < 2; chain++) {
-        int *head = &table->heads[chain][bucket(chain, &table->records[i].binding)];
-        table->records[i].next[chain] = *head;
+        int *head = &table->heads[chain][bucket(chain, &r->binding)];
+        r->next[chain] = *head;
+        r->previous[chain] = NONE;
+        if (*head != NONE)
+            table->records[*head].previous[chain] = i;
         *head = i;
     }
     table->used++;
 }
 
+/* Whatever the length of the chain: any number of users may have registered one contact. */
+static void unlink_record(int i)
+{
+    const struct record *r = &table->records[i];
+
+    for (int chain = 0; chain < 2; chain++) {
+        int next = r->next[chain], previous = r->previous[chain];
+        if (next != NONE)
+            table->records[next].previous[chain] = previous;
+        if (previous != NONE)
+            table->records[previous].next[chain] = next;
+        else
+            table->heads[chain][bucket(chain, &r->binding)] = next;
+    }
+    table->used--;
+}
+
 static void remove_record(int i)
 {
-    for (int chain = 0; chain < 2; chain++) {
-        int *at = &table->heads[chain][bucket(chain, &table->records[i].binding)];
-        for (int guard = 0; *at != NONE && *at != i && guard < REGISTRAR_BINDINGS; guard++)
-            at = &table->records[*at].next[chain];
-        if (*at == i)
-            *at = table->records[i].next[chain];
-    }
+    unlink_record(i);
     table->records[i].used = false;
-    table->used--;
 }
 
 static void rebuild(void)
@@ -105,9 +121,10 @@ static int find_free(void)
     return NONE;
 }
 
+/* Of equal ones the newest contact, not the one refreshed last: a CANCEL has to go where its INVITE went. */
 static bool comes_before(const struct record *a, const struct record *b)
 {
-    return a->binding.q != b->binding.q ? a->binding.q > b->binding.q : a->updated > b->updated;
+    return a->binding.q != b->binding.q ? a->binding.q > b->binding.q : a->made > b->made;
 }
 
 /* The records of one user, the best first; expired ones are removed on the way. */
@@ -235,14 +252,16 @@ static void carry_out(const struct plan *plan, const struct binding *changes, si
         int i = plan->at[c];
         if (changes[c].expires_ms == 0)
             continue;
-        if (i == NONE) {
+        if (i != NONE) {
+            unlink_record(i);
+        } else {
             i = find_free();
-            table->records[i].binding = changes[c];
-            table->records[i].used = true;
-            link_record(i);
+            table->records[i].made = table->updates + 1;
         }
         table->records[i].binding = changes[c];
         table->records[i].updated = ++table->updates;
+        table->records[i].used = true;
+        link_record(i);
     }
 }
 
@@ -325,25 +344,29 @@ size_t registrar_lookup(struct str user, struct binding out[REGISTRAR_CONTACTS])
 
 bool registrar_find_contact(struct str uri, struct destination *to)
 {
-    uint64_t now = now_ms(), updated = 0;
-    struct binding key, found;
+    uint64_t now = now_ms();
+    struct binding found;
     bool alive;
+    int i, next;
 
-    if (uri.len == 0 || uri.len >= sizeof key.contact)
+    if (uri.len == 0 || uri.len >= sizeof found.contact)
         return false;
-    memcpy(key.contact, uri.s, uri.len);
-    key.contact[uri.len] = '\0';
+    memcpy(found.contact, uri.s, uri.len);
+    found.contact[uri.len] = '\0';
     lock();
-    for (int i = table->heads[BY_CONTACT][bucket(BY_CONTACT, &key)]; i != NONE;
-         i = table->records[i].next[BY_CONTACT]) {
+    for (i = table->heads[BY_CONTACT][bucket(BY_CONTACT, &found)]; i != NONE; i = next) {
         const struct record *r = &table->records[i];
-        if (r->binding.expires_ms > now && r->updated > updated && strcmp(r->binding.contact, key.contact) == 0) {
-            updated = r->updated;
-            found = r->binding;
-        }
+        next = r->next[BY_CONTACT];
+        if (strcmp(r->binding.contact, found.contact) != 0)
+            continue;
+        if (r->binding.expires_ms > now)
+            break;
+        remove_record(i);
     }
+    if (i != NONE)
+        found = table->records[i].binding;
     shared_unlock(&table->lock);
-    if (updated == 0 || !usable(&found, &alive))
+    if (i == NONE || !usable(&found, &alive))
         return false;
     *to = found.to;
     return true;
