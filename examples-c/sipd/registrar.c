@@ -7,6 +7,7 @@
 #include "hash.h"
 #include "log.h"
 #include "shared.h"
+#include "sip.h"
 
 enum { BUCKETS = 8192, BY_USER = 0, BY_CONTACT = 1, NONE = -1, SWEEP_STEP = 1024 };
 
@@ -303,10 +304,8 @@ size_t registrar_list(struct str user, struct binding out[REGISTRAR_CONTACTS])
     char name[USER_BYTES];
     size_t count;
 
-    if (user.len == 0 || user.len >= sizeof name)
+    if (user.len == 0 || !sip_user_key(user, name, sizeof name))
         return 0;
-    memcpy(name, user.s, user.len);
-    name[user.len] = '\0';
     lock();
     count = of_user(name, found);
     for (size_t i = 0; i < count; i++)

@@ -197,7 +197,7 @@ static const char *change(const struct request *r, struct str user, int *code)
     const char *why;
 
     *code = 400;
-    if (user.len == 0 || !copy(request.user, sizeof request.user, user))
+    if (user.len == 0 || !sip_user_key(user, request.user, sizeof request.user))
         return "Bad Address of Record";
     why = read_contacts(r, &request, changes, &count, &star);
     if (why != NULL)

@@ -20,13 +20,16 @@ static int global_lookup(lua_State *lua)
     size_t count;
 
     aor.s = luaL_checklstring(lua, 1, &aor.len);
-    if (sip_name_addr(aor, &uri_text, &params) && sip_parse_uri(uri_text, &uri))
+    /* As a URI first: without <> a ';' in the user part would begin the parameters of a header. */
+    if (sip_parse_uri(aor, &uri) || (sip_name_addr(aor, &uri_text, &params) && sip_parse_uri(uri_text, &uri)))
         aor = uri.user;
     else if ((at = memchr(aor.s, '@', aor.len)) != NULL)
         aor.len = (size_t)(at - aor.s);
     count = registrar_lookup(aor, bindings);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        sip_make_request_uri(bindings[i].contact);
         script_push_way(lua, e, &bindings[i].to, bindings[i].contact);
+    }
     if (count == 0)
         lua_pushnil(lua);
     return count == 0 ? 1 : (int)count;

@@ -90,5 +90,10 @@ bool sip_param(struct str params, const char *name, struct str *value);
 bool sip_name_addr(struct str value, struct str *uri, struct str *params);
 /* sip: or sips:, without any byte that could end the line or the <...> that it is written into. */
 bool sip_parse_uri(struct str text, struct sip_uri *uri);
+/* The user part in the form that is compared (RFC 3261 19.1.4): "%HH" of what is not reserved as that character. False:
+ * no room. */
+bool sip_user_key(struct str user, char *to, size_t size);
+/* Takes out of a URI what a Request-URI may not have (RFC 3261 16.6 step 2): its headers and ;method. */
+void sip_make_request_uri(char *uri);
 bool sip_parse_via(struct str text, struct sip_via *via);
 #endif

@@ -2,6 +2,7 @@
  * Called by sip.c and by whoever needs a value taken apart. */
 #include "sip.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* The place of the first of `stops` outside quotes and, with `angle`, outside <...>; s.len: none. */
@@ -172,6 +173,58 @@ bool sip_parse_uri(struct str text, struct sip_uri *uri)
             uri->params.len = (size_t)(headers - uri->params.s);
     }
     return true;
+}
+
+static int hex_digit(char c)
+{
+    static const char digits[] = "0123456789ABCDEF0123456789abcdef";
+    const char *digit = memchr(digits, c, sizeof digits - 1);
+
+    return digit == NULL ? -1 : (int)((digit - digits) % 16);
+}
+
+/* What "%HH" at the front of s stands for; -1: there is none. */
+static int escaped(struct str s)
+{
+    int high = s.len < 3 || s.s[0] != '%' ? -1 : hex_digit(s.s[1]), low = high < 0 ? -1 : hex_digit(s.s[2]);
+
+    return low < 0 ? -1 : high * 16 + low;
+}
+
+bool sip_user_key(struct str user, char *to, size_t size)
+{
+    size_t length = 0;
+    int c;
+
+    for (; user.len > 0; user = tail(user, c < 0 ? 1 : 3)) {
+        char one[4] = {user.s[0]};
+        c = escaped(user);
+        if (c >= 0) /* what means something without its escape keeps it */
+            snprintf(one, sizeof one, c <= ' ' || c == 0x7f || strchr(";/?:@&=+$,%", c) ? "%%%02X" : "%c", c);
+        if (length + strlen(one) >= size)
+            return false;
+        strcpy(to + length, one);
+        length += strlen(one);
+    }
+    to[length] = '\0';
+    return true;
+}
+
+void sip_make_request_uri(char *text)
+{
+    struct str param, value;
+    struct sip_uri uri;
+    char *end;
+
+    if (!sip_parse_uri(str_of(text), &uri))
+        return;
+    end = text + (uri.params.s - text); /* the headers are behind the parameters */
+    while (sip_next_param(&uri.params, &param))
+        if (!sip_param(param, "method", &value)) {
+            memmove(end, param.s, param.len);
+            end += param.len;
+        }
+    *end = '\0';
 }
 
 /* Does each quote end? What is written behind one that does not would be inside it. */
