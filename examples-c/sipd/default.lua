@@ -42,7 +42,10 @@ function route(msg)
 
   -- For nobody in particular: that is us.
   if not msg.ruri_user then
-    if msg.method == "OPTIONS" then
+    local extension = msg:header("Require") -- we have none (RFC 3261 8.2.2.3)
+    if extension and msg.method ~= "CANCEL" then
+      answer(msg, 420, "Bad Extension", { Unsupported = extension })
+    elseif msg.method == "OPTIONS" then
       answer(msg, 200, "OK", { ["Accept"] = "application/sdp", ["Allow"] =
         "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE, SUBSCRIBE, NOTIFY, REFER, INFO, UPDATE, PRACK" })
     else

@@ -106,7 +106,8 @@ static bool read_flow(struct str *rest, struct destination *to)
     if (to->kind != TO_UDP)
         return true;
     to->udp_listener = (int)id - 1;
-    if (!read_ip(rest, &to->local) || !read_ip(rest, &to->addr) || !read_char(rest, '_') || !read_number(rest, 4, &port))
+    if (!read_ip(rest, &to->local) || !read_ip(rest, &to->addr) || !read_char(rest, '_') ||
+        !read_number(rest, 4, &port))
         return false;
     to->addr.port = (uint16_t)port;
     return true;

@@ -1,7 +1,7 @@
-/* A flow: the way to one peer, in a form that fits into a Via or a Record-Route and that nobody else can make: a
- * connection, or of UDP a socket of ours and both addresses. RFC 3261 16.11 lets a stateless proxy find its way back only
- * by what it wrote into the message; RFC 5626 5.2 asks that such a token cannot be forged. A destination of another kind
- * is written as not known and read as TO_NOWHERE. Called by relay.c and route.c. */
+/* A flow: the way to one peer, a connection or of UDP a socket of ours and both addresses, in a form that fits into a
+ * Via or a Record-Route and that nobody else can make. RFC 3261 16.11 lets a stateless proxy find its way back only by what
+ * it wrote into the message; RFC 5626 5.2 asks that such a token cannot be forged. A destination of another kind is
+ * written as not known and read as TO_NOWHERE. Called by relay.c and route.c. */
 #ifndef SIPD_FLOW_H
 #define SIPD_FLOW_H
 #include "send.h"

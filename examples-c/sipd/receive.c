@@ -23,6 +23,8 @@ void receive(struct engine *e, struct str message, const struct source *source)
         return;
     }
     if (m->is_request) {
+        if (reply_is_ack_of_ours(m))
+            return;
         route_read(&e->request);
         script_route(e);
     } else {

@@ -26,7 +26,8 @@ bool registrar_create(void);
  * its Call-ID and CSeq). A user has at most REGISTRAR_CONTACTS: a new one then takes the place of one whose connection
  * is gone, else of one that the same phone has left, so that its own past never locks a phone out. */
 enum registrar_result registrar_update(const struct binding *changes, size_t count, bool remove_all);
-/* The bindings of `user` that have not expired: the highest q first (RFC 3261 10.2.1.2), of equal ones the newest contact. */
+/* The bindings of `user` that have not expired: the highest q first (RFC 3261 10.2.1.2), of equal ones the newest
+ * contact, whichever was refreshed last. */
 size_t registrar_list(struct str user, struct binding out[REGISTRAR_CONTACTS]);
 /* The same, as ways to go: those over a living connection, then those that have an address to dial. */
 size_t registrar_lookup(struct str user, struct binding out[REGISTRAR_CONTACTS]);

@@ -127,23 +127,6 @@ static const char *build(const struct request *r, const struct destination *to, 
     return out->failed ? "no memory" : NULL;
 }
 
-/* We support no extension, so each that a request demands of a proxy is one too many (RFC 3261 16.3 step 5). Not of
- * CANCEL and ACK, which have to follow their INVITE (8.2.2.3). False: it demands none. */
-static bool list_unsupported(const struct sip_message *m, struct text *headers)
-{
-    struct sip_values values = sip_values(m, SIP_PROXY_REQUIRE);
-    struct str tag;
-
-    if (str_equal(m->method, STR("ACK")) || str_equal(m->method, STR("CANCEL")))
-        return false;
-    while (sip_values_next(&values, &tag)) {
-        text_add(headers, headers->length == 0 ? STR("Unsupported: ") : STR(", "));
-        text_add_unfolded(headers, tag);
-    }
-    text_add(headers, headers->length == 0 ? STR("") : STR("\r\n"));
-    return headers->length > 0;
-}
-
 /* What must not be relayed is answered; an ACK is dropped. */
 static const char *refuse(const struct request *r, struct text *out, int code, const char *reason, struct str headers)
 {
@@ -154,7 +137,6 @@ const char *relay_request(const struct request *r, const struct destination *to,
 {
     const struct sip_header *h = sip_find(&r->sip, SIP_MAX_FORWARDS, NULL);
     unsigned long hops = MAX_HOPS + 1;
-    struct text unsupported = {0};
     char loop[24];
     const char *why;
     int32_t code;
@@ -166,11 +148,8 @@ const char *relay_request(const struct request *r, const struct destination *to,
     snprintf(loop, sizeof loop, "%016llx", (unsigned long long)loop_hash(r));
     if (is_loop(r, str_of(loop)))
         return refuse(r, out, 482, "Loop Detected", STR(""));
-    if (list_unsupported(&r->sip, &unsupported)) {
-        why = refuse(r, out, 420, "Bad Extension", (struct str){unsupported.data, unsupported.length});
-        text_free(&unsupported);
+    if (reply_unsupported(r, SIP_PROXY_REQUIRE, out, &why)) /* RFC 3261 16.3 step 5 */
         return why;
-    }
     why = build(r, to, contact.len > 0 ? contact : r->sip.ruri, str_of(loop), hops - 1, out);
     if (why == NULL)
         why = send_message(to, (struct str){out->data, out->length}, COOKIE_REQUEST, &code);
@@ -186,8 +165,8 @@ static bool second_via(const struct sip_message *m, struct sip_via *via)
     return sip_values_next(&values, &value) && sip_values_next(&values, &value) && sip_parse_via(value, via);
 }
 
-/* The way back to who sent the request that our topmost Via stands for. RFC 3261 18.1.2: a response whose topmost Via is
- * not ours is not for us; without the proof anybody could have us say anything to anybody. */
+/* The way back to who sent the request that our topmost Via stands for. RFC 3261 18.1.2: a response whose topmost Via
+ * is not ours is not for us; without the proof anybody could have us say anything to anybody. */
 static bool way_back(const struct sip_message *m, struct destination *to)
 {
     struct sip_via below;

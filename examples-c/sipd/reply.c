@@ -1,11 +1,14 @@
 /* Answers made by sipd itself; see reply.h. */
 #include "reply.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "hash.h"
 #include "log.h"
 #include "server.h"
+
+enum { TAG_TEXT = 17 };
 
 static void via_write_marked(struct text *out, const struct sip_via *via, const struct source *source)
 {
@@ -59,6 +62,22 @@ static void copy_header(struct text *out, const struct sip_header *h)
     text_add(out, STR("\r\n"));
 }
 
+/* The same for each repeat of the request (RFC 3261 8.2.7). */
+static void write_tag(const struct sip_message *m, char buffer[TAG_TEXT])
+{
+    uint64_t tag = HASH(m->call_id ? m->call_id->value : STR(""), m->from_tag);
+
+    snprintf(buffer, TAG_TEXT, "%016llx", (unsigned long long)tag);
+}
+
+bool reply_is_ack_of_ours(const struct sip_message *m)
+{
+    char tag[TAG_TEXT];
+
+    write_tag(m, tag);
+    return str_equal(m->method, STR("ACK")) && str_equal(m->to_tag, str_of(tag));
+}
+
 void reply_build(struct text *out, const struct sip_message *m, int skip, const struct source *mark, int code,
                  struct str reason, struct str headers)
 {
@@ -71,10 +90,10 @@ void reply_build(struct text *out, const struct sip_message *m, int skip, const 
         copy_header(out, h);
     copy_header(out, m->from);
     if (m->to != NULL && m->to_tag.len == 0 && code > 100) {
-        /* The same tag for each repeat of the request (RFC 3261 8.2.7). */
-        uint64_t tag = HASH(m->call_id ? m->call_id->value : STR(""), m->from_tag);
+        char tag[TAG_TEXT];
+        write_tag(m, tag);
         text_add_unfolded(out, m->to->line);
-        text_addf(out, ";tag=%016llx\r\n", (unsigned long long)tag);
+        text_addf(out, ";tag=%s\r\n", tag);
     } else {
         copy_header(out, m->to);
     }
@@ -157,4 +176,25 @@ const char *reply(const struct request *r, struct text *out, int code, struct st
     if (why != NULL)
         log_info("%d to %.*s not sent: %s", code, STR_FMT(r->sip.method), why);
     return why;
+}
+
+bool reply_unsupported(const struct request *r, enum sip_header_id id, struct text *out, const char **unsent)
+{
+    struct sip_values values = sip_values(&r->sip, id);
+    struct text headers = {0};
+    struct str tag;
+
+    if (str_equal(r->sip.method, STR("ACK")) || str_equal(r->sip.method, STR("CANCEL")))
+        return false;
+    while (sip_values_next(&values, &tag)) {
+        text_add(&headers, headers.length == 0 ? STR("Unsupported: ") : STR(", "));
+        text_add_unfolded(&headers, tag);
+    }
+    if (headers.length == 0 && !headers.failed)
+        return false;
+    text_add(&headers, STR("\r\n"));
+    *unsent = headers.failed ? "no memory"
+                             : reply(r, out, 420, STR("Bad Extension"), (struct str){headers.data, headers.length});
+    text_free(&headers);
+    return true;
 }

@@ -21,4 +21,9 @@ const char *reply_send_by_via(struct str response);
 
 /* Build and send in one step; ACK gets nothing. `out` is the caller's scratch buffer. */
 const char *reply(const struct request *r, struct text *out, int code, struct str reason, struct str headers);
+/* We support no extension, so each that a request demands there (SIP_REQUIRE, SIP_PROXY_REQUIRE) is one too many: it is
+ * answered 420. Not of CANCEL and ACK, which have to follow their INVITE (RFC 3261 8.2.2.3). False: it demands none. */
+bool reply_unsupported(const struct request *r, enum sip_header_id id, struct text *out, const char **unsent);
+/* The ACK to an answer that we made: its To tag is ours. It has arrived, there is nobody to send it on to. */
+bool reply_is_ack_of_ours(const struct sip_message *m);
 #endif

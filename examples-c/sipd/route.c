@@ -168,8 +168,8 @@ enum next_hop route_next_hop(const struct request *r, struct destination *to)
         return readable && uri_destination(&uri, to) ? NEXT_HOP_KNOWN : NEXT_HOP_UNREACHABLE;
     if (dialog_flow(r, to))
         return NEXT_HOP_KNOWN;
-    /* A phone has come back over another connection in the middle of its dialog. Outside of one, and for a URI of ours,
-     * a contact counts for nothing: whoever registers bob's address as a contact of his own must not get bob's calls. */
+    /* A phone has come back over another connection in the middle of its dialog. Outside of one, and for a URI of
+     * ours, a contact counts for nothing: who registers bob's address as his contact must not get bob's calls. */
     if (route->token.len > 0 && r->sip.to_tag.len > 0 && !(readable && own_uri(r, &uri)) &&
         registrar_find_contact(r->sip.ruri, to))
         return NEXT_HOP_KNOWN;

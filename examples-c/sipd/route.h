@@ -8,7 +8,7 @@
  * end of the Routes: r->sip.ruri is what stood there. */
 void route_read(struct request *r);
 
-/* Where a request says that it goes: to its next Route; with our Record-Route to the other end of its dialog; to a
+/* Where a request says that it goes: to its next Route; with our Record-Route to the other end of its dialog or to a
  * registered contact; with our Route to the address in its Request-URI, when that is not ours. */
 enum next_hop {
     NEXT_HOP_UNSAID, /* the script has to decide */

@@ -228,6 +228,10 @@ const char *save(const struct request *r, struct text *out, bool *answered)
     const char *wrong, *unsent;
     int code;
 
+    if (reply_unsupported(r, SIP_REQUIRE, out, &unsent)) { /* RFC 3261 10.3 step 2 */
+        *answered = unsent == NULL;
+        return "Bad Extension";
+    }
     if (sip_name_addr(r->sip.to->value, &uri_text, &params) && sip_parse_uri(uri_text, &aor))
         user = aor.user;
     wrong = change(r, user, &code);

@@ -19,6 +19,7 @@ static const struct {
     {"Record-Route", NULL, SIP_RECORD_ROUTE},
     {"Expires", NULL, SIP_EXPIRES},
     {"Proxy-Require", NULL, SIP_PROXY_REQUIRE},
+    {"Require", NULL, SIP_REQUIRE},
     /* only for their compact forms */
     {"Content-Type", "c", SIP_OTHER},
     {"Content-Encoding", "e", SIP_OTHER},
@@ -108,6 +109,9 @@ static bool parse_start_line(struct sip_message *m)
     m->ruri = (struct str){space + 1, (size_t)(second - space - 1)};
     version = str_trim((struct str){second + 1, (size_t)(line.s + line.len - second - 1)});
     m->is_request = true;
+    for (size_t i = 0; i < m->ruri.len; i++)
+        if ((unsigned char)m->ruri.s[i] < ' ' || m->ruri.s[i] == 0x7f)
+            return false; /* the next hop could take it for an end */
     return sip_is_token(m->method) && m->ruri.len > 0 && str_equal_nocase(version, STR("SIP/2.0"));
 }
 
@@ -158,7 +162,7 @@ static struct str tag_of(const struct sip_header *h)
 {
     struct str uri, params, tag;
 
-    if (sip_name_addr(h->value, &uri, &params) && sip_param(params, "tag", &tag))
+    if (h != NULL && sip_name_addr(h->value, &uri, &params) && sip_param(params, "tag", &tag))
         return tag;
     return (struct str){"", 0};
 }
@@ -202,6 +206,8 @@ bool sip_parse(struct sip_message *m, struct str data, const char **why)
     m->to = sip_find(m, SIP_TO, NULL);
     m->call_id = sip_find(m, SIP_CALL_ID, NULL);
     m->cseq = sip_find(m, SIP_CSEQ, NULL);
+    m->from_tag = tag_of(m->from);
+    m->to_tag = tag_of(m->to);
     if (via == NULL || (value = via->value, !sip_next_value(&value, &m->via.text)) ||
         !sip_parse_via(m->via.text, &m->via)) {
         m->via.text = STR("");
@@ -215,8 +221,6 @@ bool sip_parse(struct sip_message *m, struct str data, const char **why)
         return *why = "Missing From, To, Call-ID or CSeq", false;
     if (!parse_cseq(m))
         return *why = "Bad CSeq", false;
-    m->from_tag = tag_of(m->from);
-    m->to_tag = tag_of(m->to);
     if (!parse_body(m, rest))
         return *why = "Bad Content-Length", false;
     return true;

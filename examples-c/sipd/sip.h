@@ -18,6 +18,7 @@ enum sip_header_id {
     SIP_MAX_FORWARDS,
     SIP_PROXY_REQUIRE,
     SIP_RECORD_ROUTE,
+    SIP_REQUIRE,
     SIP_ROUTE,
     SIP_TO,
     SIP_VIA,
