@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from run import BUILD, CHECK_ALL, Server, processes_of
+from run import BUILD, CHECK_ALL, Server, end_session, processes_of
 from sip_peers import Listener, Tcp, Udp, await_output, await_true, preload, request, start
 
 SLEEP = "function route(msg) log('sleeping') sleep(600) end"
@@ -80,6 +80,90 @@ def test_a_child_that_could_not_be_replaced_is_tried_again(program, tmp_path):
             phone.ask(request("OPTIONS", "sip:127.0.0.1", phone.via), 200)
 
 
+@pytest.mark.parametrize("program", ["sipd", "answer"])
+def test_a_child_is_replaced_also_when_sipd_was_started_with_sigchld_ignored(program):
+    command = ["env", "--ignore-signal=CHLD", BUILD / program, "--processes", "-w", "1", "-l", "tcp:127.0.0.1:0"]
+    with Server(command) as server:
+        for name in ("sipwire-w0", "sipwire-super"):
+            killed = await_child(server, name)
+            os.kill(killed, signal.SIGKILL)
+            await_child(server, name, other_than=[killed])
+
+
+@pytest.mark.parametrize("program", ["sipd", "answer"])
+def test_a_child_is_replaced_also_when_nobody_reads_that_it_died(program):
+    with Server([BUILD / program, "--processes", "-w", "1", "-l", "tcp:127.0.0.1:0"]) as server:
+        worker = await_child(server, "sipwire-w0")
+        server.process.stdout.close()
+        os.kill(worker, signal.SIGKILL)
+        await_child(server, "sipwire-w0", other_than=[worker])
+
+
+def test_sipd_serves_on_when_nobody_reads_its_log(mode, tmp_path):
+    with start(mode, tmp_path, script="function route(msg) log(msg.method) msg:reply(200) end") as server:
+        server.process.stdout.close()
+        for peer in (Udp(server.ports["udp"]), Tcp(server.ports["tcp"])):
+            with peer:
+                for _ in range(3):
+                    peer.ask(request("OPTIONS", "sip:127.0.0.1", peer.via), 200)
+
+
+LATE_PRCTL = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { PR_SET_PDEATHSIG = 1 }; /* sys/prctl.h declares prctl with "..." */
+
+/* As soon as a file is there a child asks for its parent's death only after that has come. */
+int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
+{
+    pid_t parent = getppid();
+    if (option == PR_SET_PDEATHSIG && access(getenv("LATE"), F_OK) == 0 && write(1, "waits\\n", 6) == 6)
+        while (getppid() == parent)
+            usleep(1000);
+    return ((int (*)(int, ...))dlsym(RTLD_NEXT, "prctl"))(option, a, b, c, d);
+}
+"""
+
+@pytest.mark.parametrize("program", ["sipd", "answer"])
+def test_a_child_whose_parent_has_died_before_it_could_ask_for_it_ends(program, tmp_path):
+    late = tmp_path / "late"
+    environment = {**preload(tmp_path, LATE_PRCTL), "LATE": str(late)}
+    server = Server([BUILD / program, "--processes", "-w", "1", "-l", "tcp:127.0.0.1:0"], env=environment)
+    try:
+        supervisor = await_child(server, "sipwire-super")
+        late.touch()
+        os.kill(supervisor, signal.SIGKILL)
+        await_output(server, "waits")
+        os.kill(server.pid, signal.SIGKILL)
+        ended(server, -signal.SIGKILL)
+    finally:
+        end_session(server.pid, patience=0)
+
+
+# ---- a script's own children ----
+
+CHILDREN = """
+function route(msg)
+  local pipe = io.popen("exit 3")
+  pipe:read("a")
+  sleep(0.02)
+  local _, _, code = pipe:close()
+  msg:reply(200, "OK", { ["X-Code"] = tostring(code) })
+end
+"""
+
+
+def test_a_script_gets_the_exit_code_of_what_it_runs(mode, tmp_path):
+    with start(mode, tmp_path, script=CHILDREN) as server, Tcp(server.ports["tcp"]) as phone:
+        for _ in range(5):
+            assert phone.ask(request("OPTIONS", "sip:127.0.0.1", phone.via), 200).header("X-Code") == "3"
+
+
+# ---- connections of a dead supervisor ----
+
 RELAY = """
 function route(msg)
   if msg.transport == "tcp" then
@@ -144,6 +228,39 @@ def test_an_answer_that_was_queued_when_the_supervisor_died_is_sent_over_another
             os.kill(await_child(server, "sipwire-super"), signal.SIGKILL)
             with back.accept() as connection:
                 connection.expect(200)
+
+
+# ---- delayed answers ----
+
+DIES_ONCE = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* The first who has given pages of shared memory back dies of it. */
+int madvise(void *at, size_t length, int advice)
+{
+    int result = ((int (*)(void *, size_t, int))dlsym(RTLD_NEXT, "madvise"))(at, length, advice);
+    if (advice == MADV_REMOVE && open(getenv("ONCE"), O_CREAT | O_EXCL, 0600) >= 0)
+        kill(getpid(), SIGKILL);
+    return result;
+}
+"""
+
+
+def test_a_timer_that_dies_behind_an_answer_does_not_have_the_rest_of_it_sent_again(tmp_path):
+    environment = {**preload(tmp_path, DIES_ONCE), "ONCE": str(tmp_path / "once")}
+    script = "function route(msg) msg:reply_after(0.05, 200) end"
+    with start("--processes", tmp_path, script=script, env=environment) as server, Tcp(server.ports["tcp"]) as phone:
+        long = [f"Record-Route: <sip:{number}@example.com;lr;{'x' * 900}>" for number in range(10)]
+        phone.ask(request("INVITE", "sip:bob@127.0.0.1", phone.via, *long, call="long"), 200)
+        await_output(server, "starting another")
+        answer = phone.ask(request("INVITE", "sip:bob@127.0.0.1", phone.via, call="short"), 200)
+        assert answer.header("Call-ID") == "short" and not answer.all("Record-Route") and "\0" not in answer.text
 
 
 # ---- stop ----

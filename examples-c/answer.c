@@ -57,7 +57,8 @@ static pid_t start_child(sipwire_instance *instance, int number) /* 0: the super
     int32_t rc;
     if (pid != 0)
         return pid;
-    prctl(PR_SET_PDEATHSIG, SIGKILL); /* no orphan keeps the port when the parent is killed */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL), getppid() != parent) /* no orphan keeps the port when the parent is killed */
+        _exit(1);
     do /* again when the supervisor died: it is being replaced; SIPWIRE_OK when all is to end */
         rc = number ? sipwire_run_worker(instance, number - 1) : sipwire_run_supervisor(instance);
     while (rc == SIPWIRE_E_SUPERVISOR_GONE && getppid() == parent && usleep(20000) == 0);
@@ -90,8 +91,8 @@ int main(int argc, char **argv)
         default: return fail(help); /* unknown, or no option at all */
         }
     }
-    if (rc >= 0 && listeners == 0)
-        rc = sipwire_config_listen(config, "tcp:127.0.0.1:5060");
+    rc = rc >= 0 && listeners == 0 ? sipwire_config_listen(config, "tcp:127.0.0.1:5060") : rc;
+    signal(SIGPIPE, SIG_IGN), signal(SIGCHLD, SIG_DFL); /* stderr may be a pipe; who started us may ignore SIGCHLD */
     sigemptyset(&signals), sigaddset(&signals, SIGTERM), sigaddset(&signals, SIGINT), sigaddset(&signals, SIGCHLD);
     sigprocmask(SIG_BLOCK, &signals, NULL); /* before any thread or child exists: only the sigtimedwait below sees them */
     if (rc < 0 || (rc = sipwire_new(config, &callbacks, NULL, &instance)) < 0 ||
@@ -112,8 +113,7 @@ int main(int argc, char **argv)
             children[i] = start_child(instance, i); /* also one that could not be forked the last time */
         }
     signal(SIGALRM, give_up), signal(SIGTERM, give_up), signal(SIGINT, give_up), alarm(GRACE_S);
-    sigprocmask(SIG_UNBLOCK, &signals, NULL);
-    sipwire_stop(instance);
+    sigprocmask(SIG_UNBLOCK, &signals, NULL), sipwire_stop(instance);
     while (wait(NULL) > 0) {}
     return sipwire_free(instance), sipwire_config_free(config), 0;
 }

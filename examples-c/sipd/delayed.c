@@ -105,8 +105,8 @@ void delayed_forget(pid_t died)
     }
 }
 
-/* Sends what is due and returns when the next is. An entry is freed after its message went out: a timer process that
- * dies between sends it twice, which every client must bear, and never not at all. */
+/* Sends what is due and returns when the next is. An entry goes on waiting until its message went out: a timer process
+ * that dies between sends it twice, which every client must bear, and never not at all. */
 static uint64_t send_due(uint64_t now)
 {
     uint64_t next = now + SWEEP_MS;
@@ -124,6 +124,7 @@ static uint64_t send_due(uint64_t now)
         why = reply_send(&e->to, (struct str){message_of((size_t)i), e->length});
         if (why != NULL)
             log_info("delayed answer not sent: %s", why);
+        e->state = (int)getpid(); /* it is not sent again, with half of its pages gone */
         if (e->length > PAGE_BYTES) /* what is seldom needed goes back to the kernel */
             madvise(message_of((size_t)i) + PAGE_BYTES, message_bytes - PAGE_BYTES, MADV_REMOVE);
         e->state = FREE;

@@ -152,6 +152,8 @@ int main(int argc, char **argv)
         return fail(strerror(errno));
     if (!try_script(error, sizeof error))
         return fail(error);
+    signal(SIGPIPE, SIG_IGN); /* stderr may be a pipe, and whoever read it gone */
+    signal(SIGCHLD, SIG_DFL); /* whoever started us may ignore it: there would be no child to wait for */
     /* Blocked before any thread or child exists: only the sigwait below sees them. */
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);

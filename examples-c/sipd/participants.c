@@ -190,7 +190,8 @@ bool participants_reap(void)
     pid_t pid;
     int status;
 
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+    /* With threads a child is one of a script's own, which waits for it. */
+    while (server.processes && (pid = waitpid(-1, &status, WNOHANG)) > 0) {
         for (int i = 0; i < participant_count; i++) {
             struct participant *p = &participants[i];
             if (p->pid != pid)
