@@ -1,5 +1,5 @@
 /* Answers made by sipd itself, and the way back that a Via names (RFC 3261 18.2.2, RFC 3581).
- * Called by relay.c, save.c, script.c and delayed.c. */
+ * Called by receive.c, relay.c, route.c, save.c, script.c and delayed.c. */
 #ifndef SIPD_REPLY_H
 #define SIPD_REPLY_H
 #include "request.h"
