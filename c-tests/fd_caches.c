@@ -13,6 +13,16 @@ static void ask(int i) {
   h_await_answer(peer[i], 200, "ask");
 }
 
+/* Its worker is in a callback and holds them too long: the supervisor takes them, and the worker finds that out later. */
+static void taken(void) {
+  sipwire_conn_info info;
+  for (int i = 1; i < PEERS; i++) ask(i);
+  h_write_text(peer[0], h_request("OPTIONS", "blocked", "X-Wait: 1\r\n", NULL));
+  for (int i = 1; i < PEERS; i++) WAIT(h_info(id[i], &info) && info.owner == SIPWIRE_OWNER_IDLE, "taken");
+  *h_word(1) = 1;
+  h_await_answer(peer[0], 200, "blocked");
+}
+
 static void await_given_back(int i) {
   sipwire_conn_info info;
   WAIT(h_info(id[i], &info) && info.owner == SIPWIRE_OWNER_IDLE, "given back");
@@ -53,6 +63,11 @@ int main(int argc, char **argv) {
     CHECK(now <= before + WORKERS, "round %d: the worker keeps %d descriptors, worker_fd_cache is %d", round, now - before, WORKERS);
     CHECK(now > before, "round %d: it keeps none", round);
   }
+
+  set_live("worker_hold", "300ms");
+  set_live("worker_stall", "100ms");
+  taken();
+  WAIT(h_count_fds(h_worker_pid(0)) <= before + WORKERS, "the worker keeps %d descriptors", h_count_fds(h_worker_pid(0)) - before);
 
   CHECK_RC(SIPWIRE_OK, sipwire_refresh(h_instance)); /* what every sender has is there */
   mine = h_count_fds(getpid());

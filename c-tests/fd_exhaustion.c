@@ -39,19 +39,42 @@ static void limit_to(const struct rlimit *limit) {
   CHECK(prlimit(h_supervisor_pid(), RLIMIT_NOFILE, limit, NULL) == 0, "prlimit: %s", strerror(errno));
 }
 
+/* So many more than are open now. */
+static void leave_room_for(int fds, const struct rlimit *old) {
+  struct rlimit low = *old;
+  int used = h_count_fds(h_supervisor_pid()) - (h_mode == H_THREADS ? PEERS : 0);
+  CHECK(used + fds < HIGH, "%d fds are open", used);
+  low.rlim_cur = (rlim_t)(used + fds);
+  limit_to(&low);
+}
+
+/* The last fd goes to the last client that waits: accept pauses, and when there are fds again nobody connects who would
+ * show that it goes on. */
+static void nobody_waits(const sipwire_addr *listener, const struct rlimit *old) {
+  for (int i = 0; i < PEERS; i++) peer[i] = (raw_peer){.fd = high_socket()};
+  uint64_t pauses = STAT(accept_pauses);
+  leave_room_for(5, old);
+  for (int i = 0; STAT(accept_pauses) == pauses; i++) {
+    CHECK(i < PEERS, "accept does not pause");
+    uint64_t accepted = STAT(accepted);
+    connect_and_ask(&peer[i], listener);
+    WAIT(STAT(accepted) > accepted || STAT(accept_pauses) > pauses, "accepted, or a pause");
+  }
+  limit_to(old);
+  for (int i = 0; i < PEERS; i++) close(peer[i].fd);
+  WAIT_NUM(0, STAT(connections));
+  WAIT_NUM(0, STAT(accept_paused));
+}
+
 int main(int argc, char **argv) {
   h_init(argc, argv);
   h_setting("fd_cache", "4");
   h_start(2);
   sipwire_addr listener = h_listener(0);
   for (int i = 0; i < PEERS; i++) peer[i].fd = high_socket();
-  struct rlimit old, low;
+  struct rlimit old;
   CHECK(prlimit(h_supervisor_pid(), RLIMIT_NOFILE, NULL, &old) == 0, "prlimit: %s", strerror(errno));
-  int used = h_count_fds(h_supervisor_pid()) - (h_mode == H_THREADS ? PEERS : 0);
-  CHECK(used + 20 < HIGH, "%d fds are open", used);
-  low = old;
-  low.rlim_cur = (rlim_t)used + 20;
-  limit_to(&low);
+  leave_room_for(20, &old);
   for (int i = 0; i < PEERS; i++) connect_and_ask(&peer[i], &listener);
   WAIT(STAT(accept_paused) == 1, "accept pauses");
   CHECK(STAT(accept_pauses) >= 1, "accept_pauses is 0");
@@ -71,5 +94,7 @@ int main(int argc, char **argv) {
   WAIT(STAT(accept_paused) == 0, "no longer paused");
   CHECK_NUM(PEERS, STAT(accepted));
   for (int i = 5; i < PEERS; i++) close(peer[i].fd);
+  WAIT_NUM(0, STAT(connections));
+  nobody_waits(&listener, &old);
   return h_finish();
 }

@@ -45,6 +45,7 @@ sipwire_instance *h_instance;
 sipwire_config *h_config;
 h_script_fn h_script = h_default_script;
 void (*h_failed_hook)(const sipwire_failure *failure);
+void (*h_closed_hook)(const sipwire_conn_info *info);
 
 static shared *mem;
 static pid_t main_pid;
@@ -294,7 +295,10 @@ static void conn_event(int type, const sipwire_conn_info *info) {
   e->ready = 1;
 }
 static void cb_open(void *u, sipwire_instance *i, const sipwire_conn_info *info) { (void)u, (void)i, conn_event(EV_OPEN, info); }
-static void cb_close(void *u, sipwire_instance *i, const sipwire_conn_info *info) { (void)u, (void)i, conn_event(EV_CLOSE, info); }
+static void cb_close(void *u, sipwire_instance *i, const sipwire_conn_info *info) {
+  (void)u, (void)i, conn_event(EV_CLOSE, info);
+  if (h_closed_hook) h_closed_hook(info);
+}
 static void cb_writable(void *u, sipwire_instance *i, const sipwire_conn_info *info) {
   (void)u, (void)i, conn_event(EV_WRITABLE, info);
 }

@@ -110,7 +110,7 @@ pub unsafe extern "C" fn sipwire_free(instance: *mut sipwire_instance) {
                 let _ = handle.instance.stop();
             }
             crate::roles::supervisor::close_rest(&handle.instance.context);
-            crate::runtime::membership::give_up(&handle.instance.context);
+            crate::runtime::membership::exit(&handle.instance.context);
         }
     });
 }

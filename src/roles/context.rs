@@ -6,6 +6,7 @@ use crate::pure::addr::Addr;
 use crate::pure::settings::Settings;
 use crate::pure::words::Holder;
 use crate::roles::host::{Host, Wants};
+use crate::shm::participants::SUPERVISOR;
 use crate::sync::{AtomicU32, Ordering, Word};
 use crate::sys::event::EventFd;
 use crate::sys::map::IdentityPage;
@@ -44,6 +45,28 @@ pub struct Context {
     /// The process of which a thread is the supervisor, as far as this process knows.
     supervises: AtomicU32,
     live: LiveSettings,
+}
+
+impl Drop for Context {
+    /// This process gives up its copy of the instance: threads that still live cannot give their numbers
+    /// back any more, so the supervisor of another process takes them. Not before: a thread that is
+    /// ending right now gives back what it has.
+    fn drop(&mut self) {
+        let pid = sys::process::pid() as u32;
+        let mut some = false;
+        for (holder, record) in self.segment.participants().active() {
+            let tenant = record.tenant();
+            if holder != SUPERVISOR && tenant.pid() == pid {
+                record.tell_end(tenant.epoch(), true);
+                some = true;
+            }
+        }
+        if some {
+            let told = &self.segment.header().deaths_told;
+            told.fetch_add(1, Ordering::SeqCst);
+            self.wake_supervisor();
+        }
+    }
 }
 
 impl Context {

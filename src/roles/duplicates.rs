@@ -101,19 +101,21 @@ impl Duplicates {
         };
         *word = u64::from(generation) << 32 | (fd.into_raw() as u32 + 1) as u64;
         self.count += 1;
-        self.trim(|victim| victim == slot || pinned(victim));
-    }
-
-    /// Closes those above the limit; `pinned` says which may not be.
-    pub fn trim(&mut self, pinned: impl Fn(u32) -> bool) {
         let mut looked = 0;
         while self.count > self.limit && looked < self.kept.len() {
             looked += 1;
             self.hand = (self.hand + 1) % self.kept.len();
             let victim = self.hand as u32;
-            if !pinned(victim) {
+            if victim != slot && !pinned(victim) {
                 self.drop_slot(victim);
             }
+        }
+    }
+
+    /// The slot is pinned no longer: closes its duplicate if there are more than the limit.
+    pub fn drop_above_limit(&mut self, slot: u32) {
+        if self.count > self.limit {
+            self.drop_slot(slot);
         }
     }
 

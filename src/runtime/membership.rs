@@ -10,7 +10,6 @@ use std::sync::{Arc, Weak};
 use crate::pure::error::{Error, Result};
 use crate::roles::context::Context;
 use crate::roles::member::Member;
-use crate::shm::participants::SUPERVISOR;
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys;
 
@@ -82,16 +81,11 @@ pub fn is_attached(context: &Context) -> bool {
 
 /// The host attaches this process; the calling thread takes part from now on.
 pub fn attach(context: &Arc<Context>) -> Result<()> {
-    let before = context
-        .identity
-        .update(|word| Some(Attachment::of_or_new(word).0 | BY_HOST))
-        .unwrap_or(0);
-    let joined = current(context).map(drop);
-    if joined.is_err() && before & BY_HOST == 0 {
-        let less = |word: u64| (word != 0).then(|| Attachment(word & !BY_HOST).or_none());
-        let _ = context.identity.update(less);
-    }
-    joined
+    // Held like a role meanwhile: what fails ends nothing that another thread has begun.
+    let _held = begin_role(context, false)?;
+    current(context)?;
+    let _ = context.identity.update(|word| Some(word | BY_HOST));
+    Ok(())
 }
 
 /// The end of `attach`. `Role`: a role runs in this process.
@@ -235,26 +229,6 @@ fn enter(context: &Arc<Context>, member: &Rc<Member>, ours: bool) -> bool {
         |e| e.is_of(context) || e.context.strong_count() == 0,
         Some(entry),
     )
-}
-
-/// This process frees its copy of the instance: threads that still live will not be able to give their
-/// numbers back, so the supervisor of another process takes them.
-pub fn give_up(context: &Arc<Context>) {
-    exit(context);
-    let pid = sys::process::pid() as u32;
-    let header = context.segment.header();
-    let mut some = false;
-    for (holder, record) in context.segment.participants().active() {
-        let tenant = record.tenant();
-        if holder != SUPERVISOR && tenant.pid() == pid {
-            record.tell_end(tenant.epoch(), true);
-            some = true;
-        }
-    }
-    if some {
-        header.deaths_told.fetch_add(1, Ordering::SeqCst);
-        context.wake_supervisor();
-    }
 }
 
 /// The calling thread takes part no longer.

@@ -355,8 +355,9 @@ impl Instance {
             header.note_gone(claim);
         }
         for (_, record) in segment.participants().active() {
-            if record.tenant().pid() == pid {
-                record.tell_end(record.tenant().epoch(), false);
+            let tenant = record.tenant();
+            if tenant.pid() == pid {
+                record.tell_end(tenant.epoch(), false);
             }
         }
         self.context.finish_orphaned_stop();

@@ -21,7 +21,7 @@ pub struct Header {
     /// The process in which the fd numbers of the slots mean something; 0 while a new supervisor
     /// has not yet set right what it found.
     pub supervisor_pid: AtomicU32,
-    /// Counts words of the host that some process died; see `Record::death_told`.
+    /// Counts words of the host that some process died; see `Record::tell_end`.
     pub deaths_told: AtomicU32,
     /// Moves on with each supervisor that serves; senders notice by it that their channel is a dead
     /// one's.

@@ -135,10 +135,10 @@ impl Record {
         let word = (epoch + 1) | if left { LEFT } else { 0 };
         self.end_told.store_sync(word);
     }
-    /// Supervisor: what was told of the present tenant, None: nothing.
-    pub fn told_end(&self) -> Option<End> {
+    /// Supervisor: what was told of the tenant `epoch`, None: nothing.
+    pub fn told_end(&self, epoch: u32) -> Option<End> {
         let told = self.end_told.load_sync();
-        (told & !LEFT == self.tenant().epoch() + 1).then_some(if told & LEFT == 0 {
+        (told & !LEFT == epoch + 1).then_some(if told & LEFT == 0 {
             End::Died
         } else {
             End::Left

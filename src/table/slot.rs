@@ -110,7 +110,7 @@ pub struct Supervised {
     pub timer_deadline_ms: AtomicU64,
     pub lent_prev: AtomicU32,
     pub lent_next: AtomicU32,
-    /// A bit for each participant (1..=64) that keeps a duplicate of the fd.
+    /// A bit for each participant (1 to 63, one for all above) that keeps a duplicate of the fd.
     pub duplicates: AtomicU64,
     pub created_ms: AtomicU64,
     /// Last progress of output, or of the current ending.

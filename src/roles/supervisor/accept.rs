@@ -44,6 +44,7 @@ impl Supervisor {
     pub(super) fn unlisten(&mut self) {
         if core::mem::take(&mut self.listening) {
             self.accept_resume_ms = None;
+            self.accepts_again();
             for listener in &self.context.listeners {
                 let _ = self.poll.remove(listener.fd.as_raw());
                 // Every process of the host has the fd: without this the kernel would go on making
@@ -135,13 +136,24 @@ impl Supervisor {
         }
     }
 
-    /// An fd became free, or it is time to look for one.
+    /// It is time to look whether there is an fd.
     pub(super) fn resume_accept(&mut self) {
         if self.accept_resume_ms.take().is_some() && self.listening {
             for (i, listener) in self.context.listeners.iter().enumerate() {
                 let token = TOKEN_LISTENER | i as u64;
                 let _ = self.poll.modify(listener.fd.as_raw(), token, LEVEL_READ);
             }
+            // Perhaps nobody waits any more, and no event would say that the pause is over.
+            for i in 0..self.context.listeners.len() {
+                self.accept(i);
+            }
+        }
+    }
+
+    /// A connection has ended: the timers of this turn try again.
+    pub(super) fn an_fd_is_free(&mut self) {
+        if self.accept_resume_ms.is_some() {
+            self.accept_resume_ms = Some(self.now_ms);
         }
     }
 }

@@ -37,8 +37,9 @@ impl Supervisor {
         }
         self.deaths_heard = told;
         for (holder, record) in context.segment.participants().active() {
-            if record.told_end().is_some() {
-                self.deaths.push((holder, record.tenant().epoch()));
+            let epoch = record.tenant().epoch();
+            if record.told_end(epoch).is_some() {
+                self.deaths.push((holder, epoch));
             }
         }
     }
@@ -55,7 +56,7 @@ impl Supervisor {
             return;
         }
         let worker = record.worker.load_sync();
-        let died = record.told_end() != Some(End::Left);
+        let died = record.told_end(epoch) != Some(End::Left);
         if died {
             self.count(Counter::ParticipantsDied, 1);
         }
@@ -248,6 +249,7 @@ impl Supervisor {
         partial::finish(segment, SUPERVISOR);
         header.gauges.connections.set(0);
         header.gauges.slots_used.set(0);
+        header.gauges.accept_paused.set(0);
         self.free.clear();
         self.inherit_notices();
         // The dead one may have been in the middle of a change.

@@ -117,7 +117,9 @@ impl Supervisor {
         }
         let queued = context.segment.participants().queued_bytes();
         // Not at the limit itself: the next message would be refused again.
-        if queued > self.live.wq_max_bytes / 4 * 3 {
+        let blocks = context.segment.blocks();
+        let few = blocks.in_use() > blocks.blocks.len() as u64 / 4 * 3;
+        if few || queued > self.live.wq_max_bytes / 4 * 3 {
             self.wait_for_room(index, slot);
             return;
         }
@@ -125,7 +127,6 @@ impl Supervisor {
             self.clear_phase(slot, phase::ROOM_WANTED);
             return;
         }
-        let blocks = context.segment.blocks();
         let Some(block) = blocks.alloc(self.me) else {
             self.wait_for_room(index, slot);
             return;
@@ -319,9 +320,12 @@ impl Supervisor {
                 }
                 BlockUse::NoticeRun => {
                     self.expect_notice(conn_id);
+                    // As it was lent: with the stamp of who tells it now, `take_notices` would take it
+                    // back from inside the callback.
+                    let (holder, number) = (stamp.participant(), stamp.number());
                     self.lent_notices.push(LentNotice {
                         block: index,
-                        stamp,
+                        stamp: Stamp::new(BlockUse::NoticeLent, holder, 0, number),
                         conn_id,
                     });
                 }

@@ -365,6 +365,10 @@ impl Supervisor {
                 });
                 if left {
                     self.forget_peer(holder);
+                } else if let Some(peer) = self.peers.get_mut(usize::from(holder)) {
+                    // Nobody comes back to it here unless it dies.
+                    peer.wake = None;
+                    peer.channel = None;
                 }
             }
         }

@@ -180,7 +180,7 @@ impl Supervisor {
         if let Some(cell) = gauges.closed_by_reason.get(reason as usize) {
             cell.bump(1);
         }
-        self.resume_accept();
+        self.an_fd_is_free();
     }
 
     /// Arms our one-shot registration with what we want to know of this connection now.

@@ -451,10 +451,8 @@ impl Worker {
             }
             self.held.remove(index);
         }
-        // More may have been held at once than are kept of those that are not.
-        let held = &self.held;
-        let pinned = |victim| victim == index || held.get(victim).is_some();
-        self.member.duplicates.borrow_mut().trim(pinned);
+        // More may be held at once than are kept of those that are not.
+        self.member.duplicates.borrow_mut().drop_above_limit(index);
         // Before the swap: who dies in between leaves the reasons for recovery to find, and after it
         // the slot may soon be another connection's. RETURN comes after it, so that the supervisor
         // never takes it while it cannot act on it yet.
@@ -484,8 +482,11 @@ impl Worker {
                 .segment
                 .slot(index)
                 .is_none_or(|s| s.owner().generation() != generation);
+            let mut duplicates = self.member.duplicates.borrow_mut();
             if ended {
-                self.member.duplicates.borrow_mut().drop_slot(index);
+                duplicates.drop_slot(index);
+            } else {
+                duplicates.drop_above_limit(index);
             }
         }
     }

@@ -58,7 +58,10 @@ impl Worker {
             return;
         };
         let running = lent.to(OwnerState::ClosingRun);
-        if lent.state() != OwnerState::Closing || !slot.swap_owner(lent, running) {
+        // One that lay in the ring of our place for who had it before goes back to the supervisor: who is
+        // told by its owner word to be telling it is whose death matters.
+        let mine = lent.state() == OwnerState::Closing && lent.worker() == self.member.holder;
+        if !mine || !slot.swap_owner(lent, running) {
             return;
         }
         self.open_if_new(index, slot, running);
@@ -79,6 +82,7 @@ impl Worker {
         let lent = Stamp(stamp);
         let running = Stamp::new(BlockUse::NoticeRun, self.member.holder, 0, lent.number());
         if lent.usage() != BlockUse::NoticeLent
+            || lent.participant() != self.member.holder
             || head
                 .stamp
                 .compare_exchange(lent.0, running.0, Ordering::SeqCst, Ordering::SeqCst)
