@@ -11,7 +11,8 @@ from run import BUILD, CHECK_ALL, LEASH, TOP, Server, end_session, free_port, ru
 
 SIPD, ANSWER = BUILD / "sipd", BUILD / "answer"
 SCENARIOS = TOP / "c-tests" / "sipp"
-CALLS, RATE = (20000, 200) if CHECK_ALL else (1000, 100)
+# Faster, sipp itself falls behind when it has a socket for each call, and its peer is what is measured.
+CALLS, RATE = (10000 if CHECK_ALL else 1000), 100
 # sipp's transports of caller and callee: t1 is one TCP connection, tn one for each call, u1 UDP.
 PAIRS = [("t1", "t1"), ("tn", "tn"), ("u1", "t1")] + ([("t1", "tn"), ("tn", "t1"), ("u1", "tn")] if CHECK_ALL else [])
 LIMIT = 60 + 2 * CALLS // RATE
