@@ -805,7 +805,23 @@ int64_t sipwire_config_get(const struct sipwire_config *config, const char *key,
 int32_t sipwire_config_listen(struct sipwire_config *config, const char *address);
 
 /**
- * One line about the last sipwire_config_set, _set_number, _listen or sipwire_new with this
+ * Adds a listener that the host has made itself or was given (a server that binds its sockets before it
+ * loads the transport, socket activation): a TCP socket that is bound and listens. Numbered with those of
+ * sipwire_config_listen. `fd` stays the caller's, who keeps it open until sipwire_new, which takes a
+ * duplicate; after that it may be closed, and nobody but the library may accept on it. The socket becomes
+ * non-blocking and gets the options of the settings, except those that come before listening:
+ * listen_backlog, reuse_port.
+ *
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_SETTING: not a listening TCP socket, see
+ * sipwire_config_error.
+ * Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `config` lives.
+ */
+int32_t sipwire_config_listen_fd(struct sipwire_config *config, int32_t fd);
+
+/**
+ * One line about the last sipwire_config_set, _set_number, _listen, _listen_fd or sipwire_new with this
  * configuration, if it failed; else "".
  *
  * Returns: text that lives until the next call with the configuration; never NULL.

@@ -5,6 +5,7 @@ use super::types::sipwire_config;
 use crate::pure::addr::parse_listen;
 use crate::pure::error::{Error, Result};
 use crate::pure::settings::{SettingError, Settings};
+use crate::runtime::instance::Listen;
 use core::ffi::c_char;
 use std::ffi::CString;
 
@@ -169,18 +170,48 @@ pub unsafe extern "C" fn sipwire_config_listen(
         // SAFETY: the caller's promise.
         let (config, address) = unsafe { (exclusive(config)?, text(address)) };
         let (address, ()) = config.both(address, Ok(()))?;
-        match parse_listen(address) {
-            Ok(addr) => {
-                config.listen.push(addr);
-                config.error = CString::default();
-                Ok(0)
-            }
-            Err(line) => Err(config.fail(Error::Setting, &line)),
-        }
+        let place = parse_listen(address).map(Listen::Address);
+        add_listener(config, place)
     })
 }
 
-/// One line about the last sipwire_config_set, _set_number, _listen or sipwire_new with this
+fn add_listener(
+    config: &mut sipwire_config,
+    place: core::result::Result<Listen, String>,
+) -> Result<i32> {
+    match place {
+        Ok(place) => {
+            config.listen.push(place);
+            config.error = CString::default();
+            Ok(0)
+        }
+        Err(line) => Err(config.fail(Error::Setting, &line)),
+    }
+}
+
+/// Adds a listener that the host has made itself or was given (a server that binds its sockets before it
+/// loads the transport, socket activation): a TCP socket that is bound and listens. Numbered with those of
+/// sipwire_config_listen. `fd` stays the caller's, who keeps it open until sipwire_new, which takes a
+/// duplicate; after that it may be closed, and nobody but the library may accept on it. The socket becomes
+/// non-blocking and gets the options of the settings, except those that come before listening:
+/// listen_backlog, reuse_port.
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_SETTING: not a listening TCP socket, see
+/// sipwire_config_error.
+/// Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
+///
+/// # Safety
+/// `config` lives.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sipwire_config_listen_fd(config: *mut sipwire_config, fd: i32) -> i32 {
+    code(|| {
+        // SAFETY: the caller's promise.
+        let config = unsafe { exclusive(config)? };
+        add_listener(config, Listen::descriptor(fd))
+    })
+}
+
+/// One line about the last sipwire_config_set, _set_number, _listen, _listen_fd or sipwire_new with this
 /// configuration, if it failed; else "".
 ///
 /// Returns: text that lives until the next call with the configuration; never NULL.

@@ -8,8 +8,8 @@ use crate::pure::settings::{SettingError, Settings};
 use crate::roles::context::{Context, Listener, socket_options};
 use crate::roles::host::Host;
 use crate::sync::Word;
-use crate::sys::Errno;
-use crate::sys::sock;
+use crate::sys::sock::{self, SocketOptions};
+use crate::sys::{Errno, RawFd};
 use crate::table::segment::Segment;
 
 /// A failure with the one line that says what to do about it.
@@ -20,6 +20,39 @@ pub struct Failure {
     pub errno: i32,
 }
 
+/// Where to listen.
+#[derive(Clone, Copy, Debug)]
+pub enum Listen {
+    /// To be bound here.
+    Address(Addr),
+    /// The host has bound it and listens.
+    Descriptor(RawFd),
+}
+
+impl Listen {
+    /// The error is one line for the host's log.
+    pub fn descriptor(fd: RawFd) -> Result<Listen, String> {
+        match sock::is_listener(fd) {
+            Ok(true) => Ok(Listen::Descriptor(fd)),
+            Ok(false) => Err(format!(
+                "listen on descriptor {fd}: not a listening TCP socket"
+            )),
+            Err(errno) => Err(format!("listen on descriptor {fd}: {}", errno.text())),
+        }
+    }
+
+    fn open(self, backlog: i32, options: &SocketOptions) -> Result<Listener, Failure> {
+        let (what, opened) = match self {
+            Listen::Address(addr) => (format!("tcp:{addr}"), sock::listen(&addr, backlog, options)),
+            Listen::Descriptor(fd) => (format!("descriptor {fd}"), sock::take_over(fd, options)),
+        };
+        let cannot_listen = |errno| cannot_listen(&what, errno);
+        let (fd, plain) = opened.map_err(cannot_listen)?;
+        let addr = sock::local_addr(fd.as_raw()).map_err(cannot_listen)?;
+        Ok(Listener { fd, addr, plain })
+    }
+}
+
 pub struct Instance {
     pub context: Arc<Context>,
     pub(super) threads: super::run::Threads,
@@ -28,7 +61,7 @@ pub struct Instance {
 impl Instance {
     pub fn new(
         settings: Settings,
-        listen: &[Addr],
+        listen: &[Listen],
         host: Box<dyn Host>,
     ) -> Result<Instance, Failure> {
         settings.check().map_err(|error| Failure {
@@ -38,11 +71,8 @@ impl Instance {
         })?;
         let options = socket_options(&settings);
         let mut listeners = Vec::with_capacity(listen.len());
-        for addr in listen {
-            let (fd, plain) = sock::listen(addr, settings.listen_backlog as i32, &options)
-                .map_err(|errno| cannot_listen(addr, errno))?;
-            let addr = sock::local_addr(fd.as_raw()).map_err(|errno| cannot_listen(addr, errno))?;
-            listeners.push(Listener { fd, addr, plain });
+        for place in listen {
+            listeners.push(place.open(settings.listen_backlog as i32, &options)?);
         }
         let system = |what: &str, errno: Errno| Failure {
             error: if errno == Errno::ENOMEM {
@@ -101,7 +131,7 @@ impl Instance {
     }
 }
 
-fn cannot_listen(addr: &Addr, errno: Errno) -> Failure {
+fn cannot_listen(what: &str, errno: Errno) -> Failure {
     let hint = if errno == Errno::EADDRINUSE {
         ": another program listens there; end it or choose another port"
     } else if errno == Errno::EACCES {
@@ -113,7 +143,7 @@ fn cannot_listen(addr: &Addr, errno: Errno) -> Failure {
     };
     Failure {
         error: Error::Listen,
-        line: format!("cannot listen on tcp:{addr}: {}{hint}", errno.text()),
+        line: format!("cannot listen on {what}: {}{hint}", errno.text()),
         errno: errno.0,
     }
 }

@@ -79,6 +79,34 @@ pub fn listen(addr: &Addr, backlog: i32, opts: &SocketOptions) -> Result<(Fd, So
     Ok((fd, plain))
 }
 
+/// Whether it is a listening TCP socket of IPv4 or IPv6. EBADF, ENOTSOCK: no socket at all.
+pub fn is_listener(fd: RawFd) -> Result<bool> {
+    let ask = |name| get(fd, libc::SOL_SOCKET, name);
+    Ok(ask(libc::SO_ACCEPTCONN)? != 0
+        && ask(libc::SO_PROTOCOL)? == libc::IPPROTO_TCP
+        && matches!(ask(libc::SO_DOMAIN)?, libc::AF_INET | libc::AF_INET6))
+}
+
+/// A duplicate of a listening socket that the host has made, as [`listen`] would have made it: what can
+/// only be asked for before bind and listen stays the host's choice.
+pub fn take_over(listener: RawFd, opts: &SocketOptions) -> Result<(Fd, SocketOptions)> {
+    // SAFETY: no pointers.
+    let raw = retry(|| unsafe { libc::fcntl(listener, libc::F_DUPFD_CLOEXEC, 0) })?;
+    let fd = Fd::from_raw(raw);
+    let plain = plain_options(raw);
+    // The description is shared: the host's descriptor no longer blocks either. `accept` must not.
+    // SAFETY: no pointers.
+    let flags = retry(|| unsafe { libc::fcntl(raw, libc::F_GETFL) })?;
+    // SAFETY: no pointers.
+    retry(|| unsafe { libc::fcntl(raw, libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
+    let _ = apply(raw, opts);
+    if opts.defer_accept_s > 0 {
+        let seconds = int(opts.defer_accept_s);
+        set(raw, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds)?;
+    }
+    Ok((fd, plain))
+}
+
 pub fn local_addr(fd: RawFd) -> Result<Addr> {
     // SAFETY: `ask` gives a buffer and its length.
     ask(|addr, len| unsafe { libc::getsockname(fd, addr, len) }).map(|(_, addr)| addr)
