@@ -2,6 +2,7 @@
 #   make            libraries and programs into build/
 #   make run        sipd, a SIP server, on ADDR (127.0.0.1:5060)
 #   make check      every test; make check-all: with the full-length and exhaustive variants too
+#   make kamailio   build/kamailio/sipwire.so, a module of Kamailio: KAMAILIO= its program, KAMAILIO_SRC= its sources
 #   make install    PREFIX= DESTDIR= LIBDIR=
 #   make header     include/sipwire.h again, after a change in src/ffi/
 .DELETE_ON_ERROR:
@@ -69,6 +70,22 @@ build/sipd.d/%.S.o: examples-c/sipd/%.S examples-c/sipd/default.lua | need-cc
 	@mkdir -p $(@D)
 	$(CC) -Wa,-Iexamples-c/sipd -c $< -o $@
 
+# ---- the module of Kamailio ----
+# For the program KAMAILIO, with the headers of its sources: KAMAILIO_SRC, or Debian's (see .ci/kamailio). In the module
+# only what the core looks up is visible.
+KAMAILIO     ?= kamailio
+KAMAILIO_SRC ?=
+MODULE       := $(patsubst examples-c/kamailio/%.c,build/kamailio/%.o,$(wildcard examples-c/kamailio/*.c))
+kamailio: build/kamailio/sipwire.so
+build/kamailio/flags: FORCE | need-cc
+	@[ "$(KAMAILIO)" != kamailio ] || .ci/need kamailio
+	@.ci/kamailio $@ $(KAMAILIO) $(KAMAILIO_SRC)
+build/kamailio/%.o: examples-c/kamailio/%.c $(wildcard examples-c/kamailio/*.h) include/sipwire.h build/kamailio/flags
+	$(CC) -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -Iinclude $(CFLAGS) -fPIC -fmacro-prefix-map=examples-c/kamailio/= \
+	  -DMOD_NAME='"sipwire"' @build/kamailio/flags -c $< -o $@
+build/kamailio/sipwire.so: $(MODULE) examples-c/kamailio/exports build/libsipwire.a
+	$(CC) -shared $(CFLAGS) $(MODULE) build/libsipwire.a $(LINK) -Wl,--version-script=examples-c/kamailio/exports -o $@
+
 # ---- the tests ----
 c-tests: $(C_TESTS)
 build/c-tests/harness.o: c-tests/harness.c c-tests/harness.h $(wildcard c-tests/harness/*.c) include/sipwire.h | need-cc
@@ -110,4 +127,4 @@ install: $(LIBS)
 clean:
 	rm -rf build $(TARGET)
 
-.PHONY: all need-cc need-lua c-tests check check-all header run install clean
+.PHONY: FORCE all need-cc need-lua kamailio c-tests check check-all header run install clean

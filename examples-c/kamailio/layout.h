@@ -1,0 +1,8 @@
+/* Are the core's structures what this module was compiled for? The core compares version and flags only. */
+#ifndef SIPWIRE_KAMAILIO_LAYOUT_H
+#define SIPWIRE_KAMAILIO_LAYOUT_H
+#include <stdbool.h>
+
+/* False: they are not, and the log says so. Called when the core has bound its TCP sockets. */
+bool layout_is_known(void);
+#endif

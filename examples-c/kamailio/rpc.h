@@ -1,0 +1,7 @@
+/* sipwire.info, .stats, .list, .conn, .close, .set, .blacklist: for kamcmd and every other client of Kamailio's RPC. */
+#ifndef SIPWIRE_KAMAILIO_RPC_H
+#define SIPWIRE_KAMAILIO_RPC_H
+#include <stdbool.h>
+
+bool rpc_register_all(void); /* mod_init */
+#endif
