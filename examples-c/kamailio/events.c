@@ -60,7 +60,7 @@ static void on_close(void *user, sipwire_instance *from, const sipwire_conn_info
     receive_info_t receive_info;
 
     (void)user, (void)from;
-    if (process_is_ending())
+    if (processes_are_ending())
         return;
     receive_info_of(&receive_info, info->conn_id, &info->remote, &info->local, info->listener);
     run(CLOSED, &event, &receive_info);

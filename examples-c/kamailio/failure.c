@@ -127,7 +127,7 @@ void failure_on_send_failed(void *user, sipwire_instance *from, sipwire_failure 
     size_t length;
 
     (void)user, (void)from;
-    if (process_is_ending())
+    if (processes_are_ending())
         return;
     receive_info_of(&info, failure->conn_id, &failure->remote, &local, -1);
     info.bind_address = si;

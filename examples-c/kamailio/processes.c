@@ -2,6 +2,7 @@
 #include "processes.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -12,18 +13,37 @@
 /* After this a script that does not return no longer keeps us. */
 enum { GRACE_S = 5 };
 
-static volatile sig_atomic_t ending;
+static atomic_bool *ending; /* of all processes */
+static sr_corecb_void_f others_shutdown;
 
-bool process_is_ending(void)
+bool processes_are_ending(void)
 {
-    return ending != 0;
+    return atomic_load(ending);
+}
+
+/* The core's main process, before it kills its children: connections get their FIN and not a reset. */
+static void on_shutdown(void)
+{
+    atomic_store(ending, true);
+    sipwire_stop(instance);
+    if (others_shutdown != NULL)
+        others_shutdown();
 }
 
 bool processes_ask_for(int workers)
 {
-    /* Descriptors that every process has more than the core counted. The supervisor does not follow the core's settings. */
-    register_fds(16);
-    cfg_register_child(workers);
+    sr_corecb_t *core = sr_corecb_get();
+
+    ending = shm_malloc(sizeof *ending);
+    if (ending == NULL) {
+        LM_ERR("no shared memory\n");
+        return false;
+    }
+    atomic_init(ending, false);
+    others_shutdown = core->app_shutdown;
+    core->app_shutdown = on_shutdown;
+    register_fds(16); /* that every process has more than the core counts */
+    cfg_register_child(workers); /* the supervisor does not follow the core's settings */
     if (register_procs(1 + workers) < 0) {
         LM_ERR("the core has no place for %d more processes\n", 1 + workers);
         return false;
@@ -35,12 +55,12 @@ static void on_signal(int signo)
 {
     if (signo == SIGALRM)
         _exit(0);
-    ending = 1;
+    atomic_store(ending, true);
     sipwire_stop(instance);
     alarm(GRACE_S);
 }
 
-/* The core's handler ends a child at once. Ours ends the transport: connections get their FIN, not a reset. */
+/* The core's handler ends a child at once, with what it has in hand. */
 static void follow_signals(void)
 {
     struct sigaction action = {.sa_handler = on_signal};
@@ -53,7 +73,7 @@ static void follow_signals(void)
 
 static _Noreturn void end(int32_t result)
 {
-    if (result < 0 && !(result == SIPWIRE_E_SUPERVISOR_GONE && ending)) {
+    if (result < 0 && !(result == SIPWIRE_E_SUPERVISOR_GONE && processes_are_ending())) {
         LM_CRIT("%s\n", sipwire_strerror(result));
         _exit(1);
     }
@@ -82,7 +102,7 @@ static bool start_worker(int32_t number)
     pid = fork_process(PROC_XWORKER, name, 1);
     if (pid == 0) {
         if (cfg_child_init() != 0)
-            end(SIPWIRE_E_NO_MEMORY);
+            end(SIPWIRE_E_NO_MEMORY); /* the core has said more */
         follow_signals();
         end(sipwire_run_worker(instance, number));
     }

@@ -6,7 +6,7 @@
 bool processes_ask_for(int workers); /* mod_init: tells the core how many will come */
 bool processes_start(void);          /* PROC_MAIN: forks them; they never return from it */
 
-/* This process was told to end: what it is still told is not worth running the script for. Others were told as well and
- * may have ended with a lock that the script would wait for. */
-bool process_is_ending(void);
+/* Kamailio ends: what a worker is still told is not worth running the script for. Other processes are killed meanwhile,
+ * some of them with a lock that the script would wait for. */
+bool processes_are_ending(void);
 #endif

@@ -52,7 +52,7 @@ static int32_t on_message(void *user, sipwire_instance *from, sipwire_message *m
     receive_info_t info;
 
     (void)user, (void)from;
-    if (process_is_ending())
+    if (processes_are_ending())
         return 0;
     receive_info_of(&info, m->conn_id, &m->remote, &m->local, m->listener);
     /* As in the core: what cannot be parsed, or ends the script with an error, ends its connection. */
@@ -65,6 +65,8 @@ static void on_log(void *user, const sipwire_log_record *record)
     int level = record->level >= 0 && record->level <= SIPWIRE_LOG_DEBUG ? levels[record->level] : L_ERR;
 
     (void)user;
+    if (processes_are_ending())
+        return; /* what it notes then is that senders are killed */
     if (record->suppressed > 0)
         LOG(level, "%.*s (%u more like it left out)\n", (int)record->length, record->text, record->suppressed);
     else

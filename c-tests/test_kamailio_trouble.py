@@ -1,0 +1,155 @@
+"""Where the core's own TCP lets its users down: a blocked worker, a stopped supervisor, failures that come late."""
+
+import os
+import re
+import select
+import signal
+import socket
+import time
+
+import pytest
+from kamailio import Kamailio, needs_kamailio
+from run import CHECK_ALL
+from sip_peers import Listener, Tcp, Udp, await_true, request, response
+
+pytestmark = [needs_kamailio, pytest.mark.timeout(120)]
+
+CLIENTS = 600
+TROUBLE = ["sipwire .*on_log", "cannot send to tcp:", r"(ERROR|WARNING): (tm|sl|<core>) "]
+
+# OPTIONS is answered, INFO first sleeps; everything else goes to the ports in its user part, the next one when one fails.
+SCRIPT = """
+request_route {
+    if ($rm == "OPTIONS") { sl_send_reply("200", "OK"); exit; }
+    if ($rm == "INFO") { sleep("3"); sl_send_reply("200", "OK"); exit; }
+    if ($rm == "ACK") { t_check_trans(); exit; }
+    $avp(rest) = $rU;
+    route(NEXT);
+}
+route[NEXT] {
+    $du = "sip:127.0.0.1:" + $(avp(rest){s.select,0,-}) + ";transport=tcp";
+    $avp(rest) = $(avp(rest){s.rm,$(avp(rest){s.select,0,-})}{s.strip,1});
+    if ($(avp(rest){s.len}) > 0) t_on_failure("FAILED");
+    if (!t_relay()) sl_reply_error();
+}
+failure_route[FAILED] {
+    xlog("L_NOTICE", "failure route: $T_reply_code\\n");
+    route(NEXT);
+}
+event_route[sipwire:failed] { xlog("L_NOTICE", "failed: $si:$sp $sipwire(reason) $sipwire(errno) by $pp: $sipwire(message)\\n"); }
+event_route[sipwire:closed] { xlog("L_NOTICE", "closed: $proto:$si:$sp $sipwire(conid) $sipwire(reason) by $pp\\n"); }
+"""
+
+
+def ask(method, peer, user="", **more):
+    return request(method, f"sip:{user}@127.0.0.1" if user else "sip:127.0.0.1", peer.via, **more)
+
+
+def closed_port():
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))  # has the port, and does not listen
+    return sock
+
+
+def test_a_worker_blocked_for_3_s_and_600_other_clients(tmp_path):
+    with Kamailio(tmp_path, SCRIPT, core="tcp_max_connections=4000\n") as kamailio, Tcp(kamailio.port) as blocker:
+        blocker.send(ask("INFO", blocker))
+        await_true(lambda: re.search(r"busy_ms: [1-9]", kamailio.kamcmd("sipwire.info")), "no worker is in the script")
+        began = time.monotonic()
+        clients = [Tcp(kamailio.port) for _ in range(CLIENTS)]
+        try:
+            for number, client in enumerate(clients):
+                client.send(ask("OPTIONS", client, call=f"client{number}"))
+            for number, client in enumerate(clients):
+                assert client.expect(200).header("Call-ID") == f"client{number}"
+            assert time.monotonic() - began < 3, "they waited for the blocked worker"
+            blocker.nothing(0)
+            blocker.expect(200)
+            assert kamailio.value("sipwire.stats", "accepted") == CLIENTS + 1
+            assert kamailio.value("sipwire.stats", "closed") == 0
+        finally:
+            for client in clients:
+                client.close()
+
+
+@pytest.mark.parametrize("method", ["MESSAGE", "INVITE"])
+def test_the_failure_route_runs_at_once_when_a_queued_request_is_refused(tmp_path, method):
+    """The first target answers 500; the second refuses; the third is reached long before tm's timer of 3 s."""
+    with Kamailio(tmp_path, SCRIPT, allowed=TROUBLE) as kamailio:
+        with Listener() as first, closed_port() as refusing, Listener() as third, Tcp(kamailio.port) as phone:
+            second = refusing.getsockname()[1]
+            phone.send(ask(method, phone, f"{first.port}-{second}-{third.port}"))
+            with first.accept() as line:
+                message = line.expect(method)
+                began = time.monotonic()
+                line.send(response(message, 500, "No"))
+                with third.accept() as other:
+                    message = other.expect(method)
+                    assert time.monotonic() - began < 0.2
+                    other.send(response(message, 200))
+                    while (answer := phone.receive()).status == 100:
+                        pass
+                    assert answer.status == 200
+            workers = kamailio.processes("sipwire worker")
+        output = kamailio.output
+        assert re.findall("failure route: ([0-9]+)", output) == ["500", "477"]
+        found = re.findall(r"failed: 127\.0\.0\.1:(\d+) (.*) (\d+) by (\d+): (\w+) ", output)
+        assert len(found) == 1, output
+        port, reason, error, pid, what = found[0]
+        assert (int(port), reason, int(error), what) == (second, "connect failed", 111, method) and int(pid) in workers
+        assert kamailio.value("sipwire.stats", "dialled") == 3  # no ACK was sent to who had refused
+
+
+def test_a_connection_that_is_lost_with_a_request_queued_fails_over_at_once(tmp_path):
+    """The first target accepts nothing: its backlog is full. connect_timeout ends it, and not tm's timer."""
+    modparams = 'modparam("sipwire", "connect_timeout", "300ms")\nmodparam("tm", "fr_timer", 20000)'
+    with Kamailio(tmp_path, SCRIPT, modparams=modparams, allowed=TROUBLE) as kamailio:
+        with socket.socket() as full, Listener() as second, Tcp(kamailio.port) as phone:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            stuffing = [socket.socket() for _ in range(8)]
+            for sock in stuffing:
+                sock.setblocking(False)
+                sock.connect_ex(full.getsockname())
+            began = time.monotonic()
+            phone.send(ask("MESSAGE", phone, f"{full.getsockname()[1]}-{second.port}"))
+            with second.accept() as line:
+                line.expect("MESSAGE")
+                assert 0.25 < time.monotonic() - began < 1
+            for sock in stuffing:
+                sock.close()
+
+
+def test_the_closed_event_runs_in_a_worker(tmp_path):
+    with Kamailio(tmp_path, SCRIPT) as kamailio:
+        with Tcp(kamailio.port) as phone:
+            phone.ask(ask("OPTIONS", phone), 200)
+            known = kamailio.value("sipwire.list", "id")
+        line = await_true(lambda: re.search(r"closed: tcp:127\.0\.0\.1:(\d+) (\d+) (.*) by (\d+)", kamailio.output), "no event")
+        assert (int(line[1]), int(line[2]), line[3]) == (phone.port, known, "closed by the peer")
+        assert int(line[4]) in kamailio.processes("sipwire worker")
+
+
+def test_udp_goes_on_while_the_supervisor_is_stopped(tmp_path):
+    with Kamailio(tmp_path, SCRIPT) as kamailio, Listener() as callee, Udp(kamailio.port) as phone:
+        phone.send(ask("MESSAGE", phone, str(callee.port)))
+        with callee.accept() as line:
+            line.send(response(line.expect("MESSAGE"), 200))
+            phone.expect(200)
+            [supervisor] = kamailio.processes("sipwire supervisor")
+            os.kill(supervisor, signal.SIGSTOP)
+            try:
+                for number in range(20):  # to the open connection, and to one that is not there yet
+                    with Listener() if number == 0 else Listener() as other:
+                        phone.send(ask("MESSAGE", phone, str(callee.port if number % 2 else other.port), body=f"{number}"))
+                    began = time.monotonic()
+                    phone.ask(ask("OPTIONS", phone, call=f"udp{number}"), 200)
+                    assert time.monotonic() - began < 0.5, "UDP waited"
+            finally:
+                os.kill(supervisor, signal.SIGCONT)
+            awaited = {str(number) for number in range(1, 20, 2)}
+            while awaited:
+                message = line.expect("MESSAGE", limit=2)
+                awaited.discard(message.body)
+                line.send(response(message, 200))
+        kamailio.allowed += TROUBLE
