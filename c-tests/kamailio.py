@@ -118,16 +118,16 @@ class Kamailio:
             print(tail(self.output))
 
 
-def command(config):
+def command(config, mode="-DD"):
     folder = config.parent
-    words = ["kamailio", "-f", config, "-DD", "-E", "-m", "64", "-M", "16", "-Y", folder, "-w", folder, "-P", folder / "pid"]
+    words = ["kamailio", "-f", config, mode, "-E", "-m", "64", "-M", "16", "-Y", folder, "-w", folder, "-P", folder / "pid"]
     return [str(word) for word in words]
 
 
-def refused(folder, text):
+def refused(folder, text, mode="-DD"):
     """What Kamailio says of a configuration with which it does not start."""
     config = folder / f"refused{next(_numbers)}.cfg"
     config.write_text(text)
-    code, output = run(command(config), limit=30)
+    code, output = run(command(config, mode), limit=30)
     assert code != 0, output
     return output

@@ -2,14 +2,12 @@
 
 import os
 import re
-import select
 import signal
 import socket
 import time
 
 import pytest
 from kamailio import Kamailio, needs_kamailio
-from run import CHECK_ALL
 from sip_peers import Listener, Tcp, Udp, await_true, request, response
 
 pytestmark = [needs_kamailio, pytest.mark.timeout(120)]
@@ -140,7 +138,7 @@ def test_udp_goes_on_while_the_supervisor_is_stopped(tmp_path):
             os.kill(supervisor, signal.SIGSTOP)
             try:
                 for number in range(20):  # to the open connection, and to one that is not there yet
-                    with Listener() if number == 0 else Listener() as other:
+                    with Listener() as other:
                         phone.send(ask("MESSAGE", phone, str(callee.port if number % 2 else other.port), body=f"{number}"))
                     began = time.monotonic()
                     phone.ask(ask("OPTIONS", phone, call=f"udp{number}"), 200)
@@ -153,3 +151,6 @@ def test_udp_goes_on_while_the_supervisor_is_stopped(tmp_path):
                 awaited.discard(message.body)
                 line.send(response(message, 200))
         kamailio.allowed += TROUBLE
+        # The core forgets a signal that comes while it looks at another: each of STOP and CONT made a SIGCHLD.
+        await_true(lambda: kamailio.output.count("SIGCHLD received, but no child has stopped") == 2, "no SIGCHLD")
+        kamailio.kamcmd("core.psx")

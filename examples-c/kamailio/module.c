@@ -27,7 +27,7 @@ static int mod_init(void)
         return -1;
     }
     if (dont_fork) {
-        LM_ERR("fork=no cannot serve TCP: remove it, or do not load sipwire\n");
+        LM_ERR("fork=no or -D: sipwire needs processes; remove that, or do not load it\n");
         return -1;
     }
     if (!send_is_ours() || !listeners_choose())

@@ -221,6 +221,18 @@ static void set(rpc_t *rpc, void *context)
     rpc->rpl_printf(context, "%s is %s", key, now);
 }
 
+static void get(rpc_t *rpc, void *context)
+{
+    char *key, now[64];
+
+    if (rpc->scan(context, "s", &key) < 1)
+        rpc->fault(context, 400, "should be: KEY");
+    else if (sipwire_get(instance, key, now, sizeof now) < 0)
+        rpc->fault(context, 404, "there is no setting %s", key);
+    else
+        rpc->rpl_printf(context, "%s", now);
+}
+
 static void blacklist(rpc_t *rpc, void *context)
 {
     static sipwire_blacklist_entry page[LONGEST_PAGE];
@@ -248,6 +260,7 @@ DOC(list, "Connections, a page of them: [NEXT [COUNT]]. The last entry has the n
 DOC(conn, "All about one connection: ID.");
 DOC(close_connection, "Closes a connection when what was queued on it is written: ID.");
 DOC(set, "Changes a setting while running: KEY VALUE.");
+DOC(get, "What a setting is: KEY.");
 DOC(blacklist, "Destinations that failed and are not dialled now: [NEXT [COUNT]].");
 
 bool rpc_register_all(void)
@@ -259,6 +272,7 @@ bool rpc_register_all(void)
         {"sipwire.conn", conn, conn_doc, 0},
         {"sipwire.close", close_connection, close_connection_doc, 0},
         {"sipwire.set", set, set_doc, 0},
+        {"sipwire.get", get, get_doc, 0},
         {"sipwire.blacklist", blacklist, blacklist_doc, RET_ARRAY},
         {NULL, NULL, NULL, 0},
     };

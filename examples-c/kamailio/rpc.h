@@ -1,4 +1,4 @@
-/* sipwire.info, .stats, .list, .conn, .close, .set, .blacklist: for kamcmd and every other client of Kamailio's RPC. */
+/* sipwire.info, .stats, .list, .conn, .close, .set, .get, .blacklist: for kamcmd and every other client of Kamailio's RPC. */
 #ifndef SIPWIRE_KAMAILIO_RPC_H
 #define SIPWIRE_KAMAILIO_RPC_H
 #include <stdbool.h>
