@@ -59,9 +59,9 @@ def assert_clean(folder, scenario, calls, output):
 class Callee:
     """sipp as a phone that takes calls; ends by itself after so many."""
 
-    def __init__(self, folder, transport, calls):
-        self.folder, self.calls, self.port = folder, calls, free_port()
-        command = sipp("uas", self.port, transport, folder, "-m", calls)
+    def __init__(self, folder, transport, calls, scenario="uas"):
+        self.folder, self.calls, self.port, self.scenario = folder, calls, free_port(), scenario
+        command = sipp(scenario, self.port, transport, folder, "-m", calls)
         with open(folder / "uas.out", "wb") as output:
             self.process = subprocess.Popen(
                 [*LEASH, *(str(part) for part in command)],
@@ -81,7 +81,7 @@ class Callee:
         self.process.wait(30)
         output = (self.folder / "uas.out").read_text(errors="replace")
         assert self.process.returncode == 0, tail(output)
-        assert_clean(self.folder, "uas", self.calls, output)
+        assert_clean(self.folder, self.scenario, self.calls, output)
 
     def __enter__(self):
         return self
