@@ -21,7 +21,7 @@ request_route {
     }
     if ($rm == "MESSAGE") {
         $du = "sip:127.0.0.1:" + $rU + ";transport=tcp";
-        if (!t_relay()) sl_reply_error();
+        if (!t_relay()) exit; # tm has answered
     }
 }
 """

@@ -14,14 +14,14 @@ SCRIPT = """
 request_route {
     if (has_totag()) {
         if (!loose_route()) { sl_send_reply("404", "Not Here"); exit; }
-        t_relay();
+        if (!t_relay()) exit; # tm has answered
         exit;
     }
     if ($rm == "CANCEL") { t_relay(); exit; }
     if ($rm == "REGISTER") { save("location"); exit; }
     if ($rm == "INVITE") record_route();
     if (!lookup("location")) { sl_send_reply("404", "Not Found"); exit; }
-    t_relay();
+    if (!t_relay()) exit; # tm has answered
 }
 """
 

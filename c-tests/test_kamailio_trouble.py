@@ -28,7 +28,7 @@ route[NEXT] {
     $du = "sip:127.0.0.1:" + $(avp(rest){s.select,0,-}) + ";transport=tcp";
     $avp(rest) = $(avp(rest){s.rm,$(avp(rest){s.select,0,-})}{s.strip,1});
     if ($(avp(rest){s.len}) > 0) t_on_failure("FAILED");
-    if (!t_relay()) sl_reply_error();
+    if (!t_relay()) exit; # tm has answered
 }
 failure_route[FAILED] {
     xlog("L_NOTICE", "failure route: $T_reply_code\\n");

@@ -38,7 +38,7 @@ static void run(enum kind kind, const struct event *event, const receive_info_t 
 
     if (request == NULL)
         return;
-    cfg_update();
+    receive_settings();
     request->rcv = *info;
     current = event;
     set_route_type(EVENT_ROUTE);

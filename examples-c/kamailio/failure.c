@@ -14,11 +14,27 @@
 #include "processes.h"
 #include "receive.h"
 
-static const sipwire_addr *answered; /* whose failure is being received in this process */
+static const char *answered; /* the request whose failure is being received in this process */
 
-bool failure_was_answered(const sipwire_addr *remote, const char *data, size_t length)
+/* Of a message that Kamailio has made: the Via that it has put on top, with the branch. */
+static const char *top_via(const char *data, size_t *length)
 {
-    return answered != NULL && length > 4 && memcmp(data, "ACK ", 4) == 0 && address_same(answered, remote);
+    const char *via = strchr(data, '\n');
+
+    *length = via == NULL ? 0 : strcspn(via + 1, "\n");
+    return via == NULL ? data : via + 1;
+}
+
+bool failure_was_answered(const char *data)
+{
+    size_t length, its_length;
+    const char *via, *its_via;
+
+    if (answered == NULL || strncmp(data, "ACK ", 4) != 0)
+        return false;
+    via = top_via(data, &length);
+    its_via = top_via(answered, &its_length);
+    return length == its_length && memcmp(via, its_via, length) == 0;
 }
 
 /* Who answers an answer, an ACK or a CANCEL? tm watches a CANCEL's INVITE. */
@@ -137,7 +153,7 @@ void failure_on_send_failed(void *user, sipwire_instance *from, sipwire_failure 
     length = make_answer(failure->data, answer, sizeof answer);
     if (length == 0)
         return;
-    answered = &failure->remote;
+    answered = failure->data;
     receive_message(answer, length, &info);
     answered = NULL;
 }

@@ -5,6 +5,6 @@
 
 void failure_on_send_failed(void *user, sipwire_instance *from, sipwire_failure *failure);
 
-/* An ACK, to where a request of which we have just told tm that it failed was to go: nobody waits for it there. */
-bool failure_was_answered(const sipwire_addr *remote, const char *data, size_t length);
+/* tm's ACK for the answer that it is just being given: nobody waits for it where the request never arrived. */
+bool failure_was_answered(const char *data);
 #endif

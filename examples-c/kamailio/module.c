@@ -7,6 +7,7 @@
  *   PROC_MAIN      supervisor and workers are forked, before the core's own TCP processes. */
 #include "module.h"
 
+#include "alias.h"
 #include "events.h"
 #include "layout.h"
 #include "listeners.h"
@@ -53,7 +54,7 @@ static bool make_instance(void)
         return false;
     }
     settings_free();
-    return listeners_take_over();
+    return alias_init() && listeners_take_over();
 }
 
 static int child_init(int rank)

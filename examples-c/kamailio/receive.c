@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "address.h"
+#include "alias.h"
 #include "failure.h"
 #include "listeners.h"
 #include "processes.h"
@@ -21,6 +22,12 @@ void receive_info_of(receive_info_t *info, uint32_t conn_id, const sipwire_addr 
     info->proto = PROTO_TCP;
     info->proto_reserved1 = (int)conn_id;
     info->bind_address = listener >= 0 ? listener_socket(listener) : listener_of_dialled(local);
+}
+
+void receive_settings(void)
+{
+    cfg_update();
+    alias_follow_core();
 }
 
 int receive_message(const char *data, size_t length, receive_info_t *info)
@@ -42,7 +49,6 @@ int receive_message(const char *data, size_t length, receive_info_t *info)
     }
     memcpy(buffer, data, length);
     buffer[length] = '\0';
-    cfg_update(); /* what was changed by RPC since the last message */
     bind_address = info->bind_address;
     return receive_msg(buffer, (unsigned)length, info);
 }
@@ -54,6 +60,8 @@ static int32_t on_message(void *user, sipwire_instance *from, sipwire_message *m
     (void)user, (void)from;
     if (processes_are_ending())
         return 0;
+    receive_settings();
+    alias_learn(m);
     receive_info_of(&info, m->conn_id, &m->remote, &m->local, m->listener);
     /* As in the core: what cannot be parsed, or ends the script with an error, ends its connection. */
     return receive_message(m->data, m->length, &info) < 0 && !ksr_tcp_script_mode ? -1 : 0;

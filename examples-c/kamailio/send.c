@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "address.h"
+#include "alias.h"
 #include "failure.h"
 #include "listeners.h"
 
@@ -66,6 +67,8 @@ static int32_t send_message(const struct dest_info *dst, char *data, unsigned le
     uint64_t cookie = (uintptr_t)dst->send_sock; /* the same address in every process: it was made before any fork */
     int32_t result = SIPWIRE_E_NO_CONNECTION;
 
+    if (failure_was_answered(data)) /* NET_DATA_OUT has made it end with a NUL */
+        return SIPWIRE_SENT;
     if (dst->id != 0) {
         target.conn_id = (uint32_t)dst->id;
         result = send_to(&target, data, length, cookie);
@@ -83,8 +86,16 @@ static int32_t send_message(const struct dest_info *dst, char *data, unsigned le
         else if (cfg_get(tcp, tcp_cfg, reuse_port))
             target.local.port = dst->send_sock->port_no;
     }
-    if (failure_was_answered(&target.remote, data, length))
-        return SIPWIRE_SENT;
+    target.conn_id = alias_find(&target.remote, &target.local);
+    if (target.conn_id != 0) {
+        sipwire_addr remote = target.remote;
+        target.remote.family = 0; /* it has another port */
+        result = send_to(&target, data, length, cookie);
+        if (result != SIPWIRE_E_NO_CONNECTION)
+            return result;
+        target.conn_id = 0;
+        target.remote = remote;
+    }
     return send_to(&target, data, length, cookie);
 }
 
