@@ -1,13 +1,12 @@
 """Debian's Kamailio with its TCP on the library: clients of every kind, and its start and end."""
 
-import os
 import re
 import socket
 import time
 
 import pytest
-from kamailio import TCP, TCP6, UDP, Kamailio, missing, needs_kamailio
-from sip_peers import Listener, Tcp, Udp, await_true, request, response
+from kamailio import TCP, TCP6, UDP, Kamailio, needs_kamailio
+from sip_peers import Listener, Tcp, Udp, request, response
 
 pytestmark = [needs_kamailio, pytest.mark.timeout(120)]
 
@@ -25,10 +24,6 @@ request_route {
     }
 }
 """
-
-
-def test_the_check_has_what_these_tests_need():
-    assert missing() is None
 
 
 @pytest.fixture

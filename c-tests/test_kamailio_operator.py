@@ -6,9 +6,9 @@ import socket
 import struct
 
 import pytest
-from kamailio import MODULE, TCP, UDP, Kamailio, needs_kamailio, refused
+from kamailio import MODULE, Kamailio, needs_kamailio, refused
 from run import TOP, free_port
-from sip_peers import Listener, Tcp, await_true, request
+from sip_peers import Tcp, await_true, request
 
 pytestmark = [needs_kamailio, pytest.mark.timeout(120)]
 
@@ -144,24 +144,3 @@ def test_a_configuration_that_cannot_work_is_refused_in_one_line(tmp_path, core,
     output = refused(tmp_path, f'{text}loadmodule "sl.so"\n{after}\n{SCRIPT}', mode)
     lines = [line for line in output.splitlines() if said in line]
     assert len(lines) == 1, output
-
-
-def test_a_listener_that_is_not_sips_stays_with_the_core(tmp_path):
-    http = free_port()
-    script = SCRIPT + 'event_route[xhttp:request] { xhttp_reply("200", "OK", "text/plain", "served by the core"); }\n'
-    modparams = f'modparam("sipwire", "keep", "tcp:127.0.0.1:{http}")'
-    listen = (UDP, TCP, f"tcp:127.0.0.1:{http}")
-    core = "tcp_accept_no_cl=yes\n"
-    with Kamailio(tmp_path, script, core=core, modparams=modparams, listen=listen, modules=["xhttp"]) as kamailio:
-        assert len(kamailio.processes("tcp receiver")) == 2
-        with Tcp(kamailio.port) as phone:
-            phone.ask(request("OPTIONS", "sip:127.0.0.1", phone.via), 200)
-        with socket.create_connection(("127.0.0.1", http)) as browser:
-            browser.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
-            answer = b""
-            while b"served by the core" not in answer:
-                assert (data := browser.recv(4096)), answer
-                answer += data
-        with Tcp(http) as phone:  # SIP is answered there too, by the core
-            phone.ask(request("OPTIONS", "sip:127.0.0.1", phone.via), 200)
-        assert kamailio.value("sipwire.stats", "accepted") == 1

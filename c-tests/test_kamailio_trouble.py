@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import time
 
 import pytest
@@ -34,7 +35,7 @@ failure_route[FAILED] {
     xlog("L_NOTICE", "failure route: $T_reply_code\\n");
     route(NEXT);
 }
-event_route[sipwire:failed] { xlog("L_NOTICE", "failed: $si:$sp $sipwire(reason) $sipwire(errno) by $pp: $sipwire(message)\\n"); }
+event_route[sipwire:failed] { xlog("L_NOTICE", "failed: $si:$sp $sipwire(reason) $sipwire(errno) by $pp: $(sipwire(message){s.substr,0,20})\\n"); }
 event_route[sipwire:closed] { xlog("L_NOTICE", "closed: $proto:$si:$sp $sipwire(conid) $sipwire(reason) by $pp\\n"); }
 """
 
@@ -116,6 +117,49 @@ def test_a_connection_that_is_lost_with_a_request_queued_fails_over_at_once(tmp_
                 assert 0.25 < time.monotonic() - began < 1
             for sock in stuffing:
                 sock.close()
+
+
+def statuses(phone, count):
+    """Of the final answers to so many requests."""
+    found = []
+    while len(found) < count:
+        message = phone.receive()
+        assert message is not None, f"{len(found)} answers of {count}: {found}"
+        if message.status != 100:
+            found.append(message.status)
+    return found
+
+
+@pytest.mark.parametrize(
+    "setting, reason",
+    [('"send_timeout", "300ms"', "send timeout"), ('"conn_wq_max", "64k"', "connection queue full"), ("", "reset by the peer")],
+    ids=["send_timeout", "queue_full", "lost"],
+)
+def test_what_is_queued_when_a_connection_ends_is_answered_at_once(tmp_path, setting, reason):
+    """The peer does not read. Requests are queued until the connection ends; tm's timer would answer 408 after 20 s."""
+    modparams = 'modparam("tm", "fr_timer", 20000)\nmodparam("sipwire", "conn_wq_max", "16m")\n'
+    modparams += f'modparam("sipwire", {setting})\n' if setting else ""
+    with Kamailio(tmp_path, SCRIPT, modparams=modparams, allowed=TROUBLE) as kamailio:
+        with socket.socket() as deaf, Tcp(kamailio.port) as phone:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            deaf.bind(("127.0.0.1", 0))
+            deaf.listen()
+            count, began = 150, time.monotonic()
+            for _ in range(count):
+                phone.send(ask("MESSAGE", phone, str(deaf.getsockname()[1]), body="x" * 30000))
+            line = deaf.accept()[0]
+            if not setting:
+                await_true(lambda: kamailio.value("sipwire.stats", "messages_in") == count, "not all are relayed")
+                line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                line.close()
+            # What the kernel has taken whole was sent, as far as anybody here can know.
+            failed = await_true(lambda: kamailio.output.count("failed: "), "nothing has failed")
+            await_true(lambda: kamailio.value("sipwire.stats", "queued_bytes") == 0, "something is still queued")
+            failed = kamailio.value("sipwire.stats", "failures_reported") + kamailio.value("sipwire.stats", "sends_refused")
+            assert failed > 10 and set(statuses(phone, failed)) == {477}
+            assert time.monotonic() - began < 5
+            assert f"{reason}" in kamailio.output
+            line.close()
 
 
 def test_the_closed_event_runs_in_a_worker(tmp_path):
