@@ -2,12 +2,14 @@
 
 import re
 import resource
+import shutil
 import socket
 import struct
+from pathlib import Path
 
 import pytest
 from kamailio import MODULE, Kamailio, needs_kamailio, refused
-from run import TOP, free_port
+from run import BUILD, TOP, free_port, run_ok
 from sip_peers import Tcp, await_true, request
 
 pytestmark = [needs_kamailio, pytest.mark.timeout(120)]
@@ -144,3 +146,28 @@ def test_a_configuration_that_cannot_work_is_refused_in_one_line(tmp_path, core,
     output = refused(tmp_path, f'{text}loadmodule "sl.so"\n{after}\n{SCRIPT}', mode)
     lines = [line for line in output.splitlines() if said in line]
     assert len(lines) == 1, output
+
+
+def test_a_module_compiled_for_another_layout_refuses_in_one_line(tmp_path):
+    """Its headers say that a listen socket has one member more: the core's check of version and flags cannot know."""
+    flags = (BUILD / "kamailio" / "flags").read_text().split("\n", 1)
+    source = Path(flags[0].split(" ", 1)[1])
+    headers = tmp_path / "src"
+    for header in source.glob("core/**/*.h"):
+        copy = headers / header.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(header, copy)
+    changed = headers / "core/ip_addr.h"
+    text, count = re.subn(r"(struct socket_info\s*\{\s*int socket;)", r"\1 char more[64];", changed.read_text())
+    assert count == 1
+    changed.write_text(text)
+    (tmp_path / "flags").write_text(f"-isystem {headers}\n{flags[1]}")
+    module = tmp_path / "sipwire.so"
+    command = ["cc", "-std=gnu11", "-D_GNU_SOURCE", '-DMOD_NAME="sipwire"', "-Iinclude", f"@{tmp_path}/flags", "-fPIC", "-shared",
+               *sorted((TOP / "examples-c/kamailio").glob("*.c")), BUILD / "libsipwire.a", "-pthread", "-Wl,--gc-sections",
+               f"-Wl,--version-script={TOP}/examples-c/kamailio/exports", "-o", module]  # fmt: skip
+    run_ok(command, check_leftovers=False)
+    port = free_port()
+    output = refused(tmp_path, f'log_stderror=yes\nlisten=udp:127.0.0.1:{port}\nlisten=tcp:127.0.0.1:{port}\nloadmodule "{module}"\n'
+                     f'loadmodule "sl.so"\n{SCRIPT}')  # fmt: skip
+    assert len([line for line in output.splitlines() if "was compiled for another Kamailio" in line]) == 1, output

@@ -3,6 +3,7 @@
 #define SIPWIRE_KAMAILIO_LAYOUT_H
 #include <stdbool.h>
 
-/* False: they are not, and the log says so. Called when the core has bound its TCP sockets. */
-bool layout_is_known(void);
+/* False: they are not, and the log says so. */
+bool layout_is_known(void); /* mod_init, before anything else is read */
+bool layout_is_bound(void); /* PROC_INIT: the core has bound its TCP sockets */
 #endif

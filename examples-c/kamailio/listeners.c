@@ -126,11 +126,6 @@ bool listeners_take_over(void)
     return deaf >= 0;
 }
 
-int32_t listeners_count(void)
-{
-    return taken_count;
-}
-
 struct socket_info *listener_socket(int32_t number)
 {
     return number >= 0 && number < taken_count ? taken[number] : NULL;

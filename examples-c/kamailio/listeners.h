@@ -15,7 +15,6 @@ bool listeners_core_has_any(void); /* TLS, or kept: the core needs workers of it
 bool listeners_add(sipwire_config *config);
 bool listeners_take_over(void);
 
-int32_t listeners_count(void);
 /* The core's socket of a listener of the library's; NULL: no such number. */
 struct socket_info *listener_socket(int32_t number);
 /* The core's socket that a connection from this local address, which we dialled, belongs to. */

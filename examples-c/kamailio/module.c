@@ -31,7 +31,7 @@ static int mod_init(void)
         LM_ERR("fork=no or -D: sipwire needs processes; remove that, or do not load it\n");
         return -1;
     }
-    if (!send_is_ours() || !listeners_choose())
+    if (!layout_is_known() || !send_is_ours() || !listeners_choose())
         return -1;
     if (!settings_read())
         return -1;
@@ -61,7 +61,7 @@ static int child_init(int rank)
 {
     switch (rank) {
     case PROC_INIT:
-        return layout_is_known() && make_instance() ? 0 : -1;
+        return layout_is_bound() && make_instance() ? 0 : -1;
     case PROC_MAIN:
         return processes_start() ? 0 : -1;
     default:
