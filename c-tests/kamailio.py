@@ -73,7 +73,9 @@ class Kamailio:
         return (self.folder / "log").read_text(errors="replace")
 
     def kamcmd(self, *words):
-        return run(["kamcmd", "-s", self.ctl, *words], check_leftovers=False, limit=20)[1]
+        output = run(["kamcmd", "-s", self.ctl, *words], check_leftovers=False, limit=20)[1]
+        assert not output.startswith("ERROR"), f"kamcmd {words}: {output}"  # its own; what Kamailio refuses is "error: "
+        return output
 
     def value(self, method, name):
         """A number in the answer to a method."""

@@ -1,5 +1,6 @@
 """Where the core's own TCP lets its users down: a blocked worker, a stopped supervisor, failures that come late."""
 
+import glob
 import os
 import re
 import signal
@@ -170,6 +171,23 @@ def test_the_closed_event_runs_in_a_worker(tmp_path):
         line = await_true(lambda: re.search(r"closed: tcp:127\.0\.0\.1:(\d+) (\d+) (.*) by (\d+)", kamailio.output), "no event")
         assert (int(line[1]), int(line[2]), line[3]) == (phone.port, known, "closed by the peer")
         assert int(line[4]) in kamailio.processes("sipwire worker")
+
+
+@pytest.mark.skipif(not glob.glob("/usr/lib/*/kamailio/modules/app_jsdt.so"), reason="kamailio has no module app_jsdt")
+def test_the_events_of_a_script_in_another_language(tmp_path):
+    script = tmp_path / "routes.js"
+    script.write_text(
+        'function ksr_request_route() { KSR.sl.send_reply(200, "OK"); return 1; }\n'
+        "function on_event(name) {\n"
+        '    KSR.xlog.xlog("L_NOTICE", "script: " + name + " " + KSR.pv.get("$sp") + " " + KSR.pv.get("$sipwire(reason)") + "\\n");\n'
+        "    return 1;\n}\n"
+    )
+    modparams = f'modparam("app_jsdt", "load", "{script}")\nmodparam("sipwire", "event_callback", "on_event")\n'
+    with Kamailio(tmp_path, 'cfgengine "jsdt"\n', modules=["app_jsdt"], modparams=modparams) as kamailio:
+        with Tcp(kamailio.port) as phone:
+            phone.ask(ask("OPTIONS", phone), 200)
+        said = f"script: sipwire:closed {phone.port} closed by the peer"
+        await_true(lambda: said in kamailio.output, "the script was not called")
 
 
 def test_udp_goes_on_while_the_supervisor_is_stopped(tmp_path):

@@ -6,7 +6,7 @@
 #include "address.h"
 #include "statistics.h"
 
-enum { PAGE = 50, LONGEST_PAGE = 1000 };
+enum { PAGE = 50, LONGEST_PAGE = 500 }; /* kamcmd takes 128 KB at once */
 
 static const char *owner_name(int32_t owner)
 {
