@@ -190,6 +190,17 @@ def test_the_events_of_a_script_in_another_language(tmp_path):
         await_true(lambda: said in kamailio.output, "the script was not called")
 
 
+def test_a_script_that_does_not_return_cannot_hold_up_the_end(tmp_path):
+    loop = '$var(n) = 0; while ($var(n) < 6000) { usleep("10000"); $var(n) = $var(n) + 1; }'
+    kamailio = Kamailio(tmp_path, SCRIPT.replace('sleep("3");', loop), core="max_while_loops=10000\n")
+    with Tcp(kamailio.port) as phone:
+        phone.send(ask("INFO", phone))
+        await_true(lambda: re.search(r"busy_ms: [1-9]", kamailio.kamcmd("sipwire.info")), "no worker is in the script")
+        began = time.monotonic()
+        kamailio.stop()
+        assert 4 < time.monotonic() - began < 10
+
+
 def test_udp_goes_on_while_the_supervisor_is_stopped(tmp_path):
     with Kamailio(tmp_path, SCRIPT) as kamailio, Listener() as callee, Udp(kamailio.port) as phone:
         phone.send(ask("MESSAGE", phone, str(callee.port)))

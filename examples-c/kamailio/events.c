@@ -51,6 +51,7 @@ static void run(enum kind kind, const struct event *event, const receive_info_t 
             LM_ERR("%s: function %s of the script failed\n", names[kind], events_callback);
     }
     set_route_type(before);
+    ksr_msg_env_reset(); /* what the route has set is not the next message's */
     current = NULL;
 }
 

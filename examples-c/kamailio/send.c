@@ -7,6 +7,7 @@
 #include "alias.h"
 #include "failure.h"
 #include "listeners.h"
+#include "processes.h"
 
 enum { FIRST_ID = 0x40000000 }; /* the core's own connections have smaller ones */
 
@@ -113,8 +114,8 @@ static int provider_msg_send(struct dest_info *dst, char *data, unsigned length)
     if (instance == NULL)
         return -1;
     result = send_message(dst, data, length);
-    if (result >= 0)
-        return (int)length;
+    if (result >= 0 || (result == SIPWIRE_E_SHUTTING_DOWN && processes_are_ending()))
+        return (int)length; /* at the end nobody is left who could do something about it */
     to = address_from_su(&dst->to);
     LOG(cfg_get(core, core_cfg, corelog), "cannot send to tcp:%s (connection %d): %s\n", address_text(&to, text), dst->id,
         sipwire_strerror(result));

@@ -20,7 +20,8 @@ static char *const keys[] = {
     "keepcnt", "user_timeout", "log_level", "log_ring",
 };
 enum { KEYS = sizeof keys / sizeof *keys, OTHERS = 2 };
-static const int64_t HOUR_MS = 3600 * 1000, LONGEST_MS = 12LL * 24 * 3600 * 1000; /* the library's longest times */
+/* The library's bounds. */
+static const int64_t HOUR_MS = 3600 * 1000, LONGEST_MS = 12LL * 24 * 3600 * 1000, MOST_WORKERS = 256, MOST_CONNECTIONS = 1 << 20;
 
 static char *texts[KEYS];  /* modparam("sipwire", KEY, "text"); NULL: not given */
 static int numbers[KEYS];  /* modparam("sipwire", KEY, number); INT_MIN: not given */
@@ -69,8 +70,8 @@ static void read_core(void)
 {
     const struct cfg_group_tcp *tcp = &tcp_default_cfg;
 
-    core_value("tcp_children", "workers", listeners_workers());
-    core_value("tcp_max_connections", "max_connections", tcp->max_connections);
+    core_value("tcp_children", "workers", at_most(listeners_workers(), MOST_WORKERS));
+    core_value("tcp_max_connections", "max_connections", at_most(tcp->max_connections, MOST_CONNECTIONS));
     core_value("tcp_connection_lifetime", "connection_lifetime", at_most(ticks_ms((unsigned)tcp->con_lifetime), LONGEST_MS));
     core_value("tcp_send_timeout", "send_timeout", at_most(ticks_ms((unsigned)tcp->send_timeout), HOUR_MS));
     core_value("tcp_connect_timeout", "connect_timeout", at_most((int64_t)tcp->connect_timeout_s * 1000, HOUR_MS));
