@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from kamailio import MODULE, Kamailio, needs_kamailio, refused
-from run import BUILD, TOP, free_port, run_ok
+from run import BUILD, TOP, free_port, run, run_ok
 from sip_peers import Tcp, await_true, request
 
 pytestmark = [needs_kamailio, pytest.mark.timeout(120)]
@@ -147,6 +147,27 @@ def test_a_configuration_that_cannot_work_is_refused_in_one_line(tmp_path, core,
     output = refused(tmp_path, f'{text}loadmodule "sl.so"\n{after}\n{SCRIPT}', mode)
     lines = [line for line in output.splitlines() if said in line]
     assert len(lines) == 1, output
+
+
+@pytest.mark.parametrize(
+    "program, source, said",
+    [
+        ("/nowhere/kamailio", None, "there is no program /nowhere/kamailio"),
+        ("kamailio", "/nowhere", "KAMAILIO_SRC=/nowhere is not a source tree of kamailio"),
+        ("kamailio", "old", "is kamailio 5.5.1, kamailio is"),
+        ("true", None, "true -v does not say its version and flags"),
+    ],
+    ids=["program", "source", "version", "silent"],
+)
+def test_what_make_kamailio_cannot_build_for_is_said_in_one_line(tmp_path, program, source, said):
+    if source == "old":
+        source = tmp_path / "old"
+        (source / "src/core").mkdir(parents=True)
+        (source / "src/core/sr_module.h").touch()
+        (source / "src/Makefile.defs").write_text("VERSION = 5\nPATCHLEVEL = 5\nSUBLEVEL =  1\n")
+    code, output = run([TOP / ".ci/kamailio", tmp_path / "flags", program, *([source] if source else [])], check_leftovers=False)
+    assert code == 1 and len(output.splitlines()) == 1 and said in output, output
+    assert not (tmp_path / "flags").exists()
 
 
 def test_a_module_compiled_for_another_layout_refuses_in_one_line(tmp_path):

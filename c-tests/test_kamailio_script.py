@@ -110,6 +110,18 @@ def test_a_forced_socket_is_where_it_is_sent_from(kamailio):
             line.expect("MESSAGE")  # on the same one
 
 
+@pytest.mark.parametrize("mode", [0, 1])
+def test_what_the_script_cannot_take_ends_its_connection_or_not(tmp_path, mode):
+    """As in the core: tcp_script_mode."""
+    script = 'request_route { sl_send_reply("200", "OK"); }\n'
+    with Kamailio(tmp_path, script, core=f"tcp_script_mode={mode}\n", allowed=["<core>"]) as kamailio, Tcp(kamailio.port) as phone:
+        phone.send("OPTIONS sip:127.0.0.1 SIP/2.0\r\nCall-ID: no-via\r\nContent-Length: 0\r\n\r\n")
+        if mode:
+            phone.ask(options(phone), 200)
+        else:
+            assert not phone._read(), "it is still open"
+
+
 def test_a_stateless_forward_that_fails_later_is_answered(kamailio):
     with socket.socket() as closed, Tcp(kamailio.port) as phone:
         closed.bind(("127.0.0.1", 0))

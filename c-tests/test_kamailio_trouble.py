@@ -100,6 +100,21 @@ def test_the_failure_route_runs_at_once_when_a_queued_request_is_refused(tmp_pat
         assert kamailio.value("sipwire.stats", "dialled") == 3  # no ACK was sent to who had refused
 
 
+def test_the_next_address_of_a_name_is_tried_at_once(tmp_path):
+    """The name has two addresses, and the first one refuses: tm tries the second when it is told 503."""
+    script = SCRIPT.replace("$du =", '$du = "sip:two.test:" + $rU + ";transport=tcp"; #')
+    core = "use_dns_cache=yes\nuse_dns_failover=yes\ndns_try_naptr=no\ndns_cache_init=1\n"
+    with Kamailio(tmp_path, script, core=core, allowed=TROUBLE) as kamailio, Listener("127.0.0.2") as second, Tcp(kamailio.port) as phone:
+        for address in "127.0.0.3", "127.0.0.2":
+            kamailio.kamcmd("dns.add_a", "two.test", "300", address, "0")
+        began = time.monotonic()
+        phone.send(ask("MESSAGE", phone, str(second.port)))
+        with second.accept() as line:
+            line.send(response(line.expect("MESSAGE"), 200))
+            assert statuses(phone, 1) == [200] and time.monotonic() - began < 1
+        assert f"127.0.0.3:{second.port}" in kamailio.kamcmd("sipwire.blacklist")
+
+
 def test_a_connection_that_is_lost_with_a_request_queued_fails_over_at_once(tmp_path):
     """The first target accepts nothing: its backlog is full. connect_timeout ends it, and not tm's timer."""
     modparams = 'modparam("sipwire", "connect_timeout", "300ms")\nmodparam("tm", "fr_timer", 20000)'

@@ -33,7 +33,7 @@
 /* Settings of the core that came later; -1: this version has none. */
 static inline int core_message_timeout_s(void)
 {
-#if VERSIONVAL >= 5007000
+#if VERSIONVAL >= 6000000
     return ksr_tcp_msg_read_timeout;
 #else
     return -1;
@@ -42,7 +42,7 @@ static inline int core_message_timeout_s(void)
 
 static inline int core_first_message_timeout_s(void)
 {
-#if VERSIONVAL >= 5007000
+#if VERSIONVAL >= 6000000
     return ksr_tcp_msg_data_timeout;
 #else
     return -1;

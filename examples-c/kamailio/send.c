@@ -133,7 +133,7 @@ static int on_data_out(sr_event_param_t *event)
         sipwire_addr to = address_from_su(&dst->to);
         dst->send_sock = listener_of_dialled(&to); /* without one the core would look for an SCTP socket */
     }
-    dst->proto = PROTO_SCTP;
+    dst->proto = PROTO_SCTP; /* until provider_msg_send, which the core calls next */
     return 0;
 }
 
