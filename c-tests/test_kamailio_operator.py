@@ -131,13 +131,14 @@ def test_every_key_of_the_library_is_a_parameter_of_the_module():
     [
         ("", 'modparam("sipwire", "send_timeout", "soon")', 'modparam("sipwire", "send_timeout", "soon"): '),
         ("", 'modparam("sipwire", "keep", "here")', 'keep="here": should be like tcp:192.0.2.1:80'),
+        ("", 'modparam("sipwire", "keep", "tcp:127.0.0.9:80")', 'keep="tcp:127.0.0.9:80": there is no such listen socket'),
         ("disable_tcp=yes\nlisten=udp:127.0.0.1:{port}", "", "disable_tcp is set: remove it"),
         ("-D", "", "fork=no or -D: sipwire needs processes"),
         ("disable_sctp=yes", "", "SCTP is disabled"),
         ("listen=sctp:127.0.0.1:{port}", "", "listen=sctp... does not go together with sipwire"),
         ("", 'loadmodule "xhttp.so"', 'modparam("sipwire", "keep", "tcp:127.0.0.1:{port}")'),
     ],
-    ids=["value", "keep", "tcp", "fork", "sctp", "listen-sctp", "http"],
+    ids=["value", "keep", "kept", "tcp", "fork", "sctp", "listen-sctp", "http"],
 )
 def test_a_configuration_that_cannot_work_is_refused_in_one_line(tmp_path, core, after, said):
     port = free_port()

@@ -10,6 +10,7 @@ import time
 
 import pytest
 from kamailio import Kamailio, needs_kamailio
+from run import end_session
 from sip_peers import Listener, Tcp, Udp, await_true, request, response
 
 pytestmark = [needs_kamailio, pytest.mark.timeout(120)]
@@ -214,6 +215,20 @@ def test_a_script_that_does_not_return_cannot_hold_up_the_end(tmp_path):
         began = time.monotonic()
         kamailio.stop()
         assert 4 < time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("who", ["sipwire worker child=1", "sipwire supervisor"])
+def test_the_death_of_one_ends_kamailio_as_the_death_of_any_child_does(tmp_path, who):
+    kamailio = Kamailio(tmp_path, SCRIPT)
+    try:
+        with Tcp(kamailio.port) as phone:
+            phone.ask(ask("OPTIONS", phone), 200)
+            os.kill(kamailio.processes(who)[0], signal.SIGKILL)
+            kamailio.process.wait(20)
+            kamailio.leftovers.check(kamailio.process.pid)
+            assert not phone._read(), "its connection is open"
+    finally:
+        end_session(kamailio.process.pid, patience=0)
 
 
 def test_udp_goes_on_while_the_supervisor_is_stopped(tmp_path):

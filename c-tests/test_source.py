@@ -127,6 +127,13 @@ def test_no_file_is_longer_than_700_lines():
     assert not found, "\n".join(found)
 
 
+def test_only_one_file_of_the_module_knows_that_kamailios_versions_differ():
+    files = [*(TOP / "examples-c/kamailio").glob("*.[ch]")]
+    assert files and [path.name for path in files if "VERSIONVAL" in path.read_text()] == ["core.h"]
+    long = [path.name for path in files if path.read_text().count("\n") >= 300]
+    assert not long, long
+
+
 def test_answer_stays_the_smallest_host():
     assert (TOP / "examples-c/answer.c").read_text().count("\n") < 120
 

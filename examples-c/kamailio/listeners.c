@@ -40,12 +40,33 @@ static const char *module_with_listeners(void)
     return NULL;
 }
 
-static bool is_kept(const struct socket_info *si, bool http)
+static bool is_at(const struct socket_info *si, const sipwire_addr *where)
 {
     sipwire_addr addr = address_from_ip(&si->address, si->port_no);
 
+    return address_same(&addr, where);
+}
+
+static bool all_kept_exist(void)
+{
+    char text[ADDRESS_TEXT];
+
+    for (int i = 0; i < kept_count; i++) {
+        const struct socket_info *si = tcp_listen;
+        while (si != NULL && !is_at(si, &kept[i]))
+            si = si->next;
+        if (si == NULL) {
+            LM_ERR("keep=\"tcp:%s\": there is no such listen socket\n", address_text(&kept[i], text));
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool is_kept(const struct socket_info *si, bool http)
+{
     for (int i = 0; i < kept_count; i++)
-        if (address_same(&kept[i], &addr))
+        if (is_at(si, &kept[i]))
             return true;
     for (size_t i = 0; http && kept_count == 0 && i < sizeof http_ports / sizeof *http_ports; i++)
         if (si->port_no == http_ports[i])
@@ -57,6 +78,8 @@ bool listeners_choose(void)
 {
     const char *http = module_with_listeners();
 
+    if (!all_kept_exist())
+        return false;
     core_has_any = !tls_disable && tls_listen != NULL;
     for (struct socket_info *si = tcp_listen; si != NULL; si = si->next) {
         if (is_kept(si, http != NULL)) {
