@@ -1,5 +1,6 @@
 """Where the core's own TCP lets its users down: a blocked worker, a stopped supervisor, failures that come late."""
 
+import errno
 import glob
 import os
 import re
@@ -229,6 +230,24 @@ def test_the_death_of_one_ends_kamailio_as_the_death_of_any_child_does(tmp_path,
             assert not phone._read(), "its connection is open"
     finally:
         end_session(kamailio.process.pid, patience=0)
+
+
+def test_no_process_of_ours_outlives_a_main_process_that_was_killed(tmp_path):
+    """The core's own children do."""
+    kamailio = Kamailio(tmp_path, SCRIPT)
+    try:
+        with Tcp(kamailio.port) as phone:
+            phone.ask(ask("OPTIONS", phone), 200)
+            ours = kamailio.processes("sipwire")
+            assert len(ours) == 3
+            kamailio.process.kill()
+            await_true(lambda: not set(ours) & set(kamailio.left()), "some are left")
+            assert not phone._read(), "its connection is open"
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", kamailio.port)) == errno.ECONNREFUSED
+    finally:
+        end_session(kamailio.process.pid, patience=0)
+        kamailio.process.wait()
 
 
 def test_udp_goes_on_while_the_supervisor_is_stopped(tmp_path):

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "module.h"
@@ -69,6 +70,9 @@ static void follow_signals(void)
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGALRM, &action, NULL);
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* a main process that was killed ends nobody: no orphan keeps the ports */
+    if (getppid() != pt[0].pid)
+        raise(SIGTERM);
 }
 
 static _Noreturn void end(int32_t result)
