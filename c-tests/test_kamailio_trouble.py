@@ -198,6 +198,23 @@ def test_the_closed_event_runs_in_a_worker(tmp_path):
         assert int(line[4]) in kamailio.processes("sipwire worker")
 
 
+def test_an_event_route_leaves_nothing_for_the_next_event(tmp_path):
+    route = """event_route[sipwire:closed] {
+        xlog("L_NOTICE", "closed with $ru $du $mf\\n");
+        setflag(3);
+        $ru = "sip:left@over.invalid";
+        $du = "sip:left@over.invalid";
+    }
+    """
+    script = re.sub(r"event_route\[sipwire:closed\].*\n", lambda _: route, SCRIPT)
+    with Kamailio(tmp_path, script, workers=1) as kamailio:
+        for count in range(1, 4):
+            with Tcp(kamailio.port) as phone:
+                phone.ask(ask("OPTIONS", phone), 200)
+            await_true(lambda: kamailio.output.count("closed with ") == count, "no event")
+        assert len(set(re.findall("closed with (.*)", kamailio.output))) == 1, kamailio.output
+
+
 @pytest.mark.skipif(not glob.glob("/usr/lib/*/kamailio/modules/app_jsdt.so"), reason="kamailio has no module app_jsdt")
 def test_the_events_of_a_script_in_another_language(tmp_path):
     script = tmp_path / "routes.js"

@@ -31,27 +31,28 @@ static bool is_wanted(enum kind kind)
 
 static void run(enum kind kind, const struct event *event, const receive_info_t *info)
 {
-    sip_msg_t *request = faked_msg_get_next();
+    sip_msg_t request; /* the core's one of all events would keep what a route sets of it, and leak what it adds */
     int route = route_of(kind), before = get_route_type();
     sr_kemi_eng_t *engine = sr_kemi_eng_get();
     struct run_act_ctx context;
 
-    if (request == NULL)
+    if (faked_msg_get_new(&request) < 0)
         return;
     receive_settings();
-    request->rcv = *info;
+    request.rcv = *info;
     current = event;
     set_route_type(EVENT_ROUTE);
     init_run_actions_ctx(&context);
     if (route > 0) {
-        run_top_route(event_rt.rlist[route], request, &context);
+        run_top_route(event_rt.rlist[route], &request, &context);
     } else if (engine != NULL && events_callback != NULL) {
         str function = {events_callback, (int)strlen(events_callback)}, name = {(char *)names[kind], (int)strlen(names[kind])};
-        if (sr_kemi_route(engine, request, EVENT_ROUTE, &function, &name) < 0)
+        if (sr_kemi_route(engine, &request, EVENT_ROUTE, &function, &name) < 0)
             LM_ERR("%s: function %s of the script failed\n", names[kind], events_callback);
     }
     set_route_type(before);
     ksr_msg_env_reset(); /* what the route has set is not the next message's */
+    free_sip_msg(&request);
     current = NULL;
 }
 
