@@ -4,14 +4,16 @@ import errno
 import glob
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
+import subprocess
 import time
 
 import pytest
 from kamailio import Kamailio, needs_kamailio
-from run import end_session
+from run import end_session, tail
 from sip_peers import Listener, Tcp, Udp, await_true, request, response
 
 pytestmark = [needs_kamailio, pytest.mark.timeout(120)]
@@ -241,6 +243,24 @@ def test_a_script_that_does_not_return_cannot_hold_up_the_end(tmp_path):
         began = time.monotonic()
         kamailio.stop()
         assert 4 < time.monotonic() - began < 30
+
+
+@pytest.mark.skipif(not shutil.which("taskset"), reason="taskset is not installed")
+def test_it_ends_at_once_while_it_starts(tmp_path):
+    """A child that is told to end before it knows that it is one forgets it, and the core would wait a minute for it. On one
+    processor children begin late."""
+    before = ["taskset", "-c", str(min(os.sched_getaffinity(0)))]
+    for number in range(40):
+        kamailio = Kamailio(tmp_path, SCRIPT, before=before, wait=False)
+        try:
+            time.sleep(number % 8 * 0.003)
+            kamailio.process.terminate()
+            kamailio.process.wait(10)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"start {number} did not end: {len(kamailio.left())} processes\n{tail(kamailio.output)}", pytrace=False)
+        finally:
+            end_session(kamailio.process.pid, patience=0)
+            kamailio.process.wait()
 
 
 @pytest.mark.parametrize("who", ["sipwire worker child=1", "sipwire supervisor"])

@@ -7,6 +7,8 @@
  *   PROC_MAIN      supervisor and workers are forked, before the core's own TCP processes. */
 #include "module.h"
 
+#include <unistd.h>
+
 #include "alias.h"
 #include "events.h"
 #include "layout.h"
@@ -65,6 +67,10 @@ static int child_init(int rank)
     case PROC_MAIN:
         return processes_start() ? 0 : -1;
     default:
+        /* A child that the signal met before it knew that it was one has taken it for the main process's, and forgets it; the
+         * core would wait for it for a minute. */
+        if (processes_are_ending())
+            _exit(0);
         return 0;
     }
 }
