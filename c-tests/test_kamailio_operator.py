@@ -1,5 +1,7 @@
 """What an operator of Kamailio sees and sets: RPC, statistics, parameters, refusals at the start."""
 
+import glob
+import json
 import re
 import resource
 import shutil
@@ -8,7 +10,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from kamailio import MODULE, Kamailio, needs_kamailio, refused
+from kamailio import MODULE, TCP, TCP6, UDP, Kamailio, needs_kamailio, refused
 from run import BUILD, TOP, free_port, run, run_ok
 from sip_peers import Tcp, await_true, request
 
@@ -68,7 +70,7 @@ def test_rpc(tmp_path):
         phone.ask(request("OPTIONS", "sip:127.0.0.1", phone.via), 200)
         info = kamailio.kamcmd("sipwire.info")
         assert f"listener: 127.0.0.1:{kamailio.port}" in info
-        assert [int(pid) for pid in re.findall(r"^\t\tpid: (\d+)", info, re.M)] == kamailio.processes("sipwire worker")
+        assert [int(pid) for pid in re.findall(r"^\t+pid: (\d+)", info, re.M)] == kamailio.processes("sipwire worker")
         assert [kamailio.value("sipwire.info", "supervisor_pid")] == kamailio.processes("sipwire supervisor")
         [row] = rows(kamailio.kamcmd("sipwire.list"))
         [conn] = rows(kamailio.kamcmd("sipwire.conn", row["id"]))
@@ -82,6 +84,21 @@ def test_rpc(tmp_path):
         assert kamailio.kamcmd("cnt.get", "sipwire", "messages_in").strip() == "1"
         assert "sipwire.messages_in = 1" in kamailio.kamcmd("stats.get_statistics", "sipwire:").replace(":", ".")
         kamailio.allowed += ["ERROR: "]
+
+
+@pytest.mark.skipif(not glob.glob("/usr/lib/*/kamailio/modules/jsonrpcs.so"), reason="kamailio has no module jsonrpcs")
+def test_every_listener_and_worker_is_in_the_answer_as_json_too(tmp_path):
+    """An object of JSON has a name once: of several workers under one name a client would see the last."""
+    place = tmp_path / "json"
+    modparams = f'modparam("jsonrpcs", "transport", 4)\nmodparam("jsonrpcs", "dgram_socket", "{place}")\n'
+    with Kamailio(tmp_path, SCRIPT, listen=(UDP, TCP, TCP6), workers=3, modules=["jsonrpcs"], modparams=modparams) as kamailio:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+            client.bind(str(tmp_path / "client"))
+            client.settimeout(5)
+            client.sendto(b'{"jsonrpc": "2.0", "method": "sipwire.info", "id": 1}', str(place))
+            answer = json.loads(client.recv(65536))["result"]
+        assert len(answer["listeners"]) == 2
+        assert [one["worker"]["pid"] for one in answer["workers"]] == kamailio.processes("sipwire worker")
 
 
 def test_the_cores_settings_are_taken_over_and_a_modparam_is_above_them(tmp_path):

@@ -70,7 +70,7 @@ static void info(rpc_t *rpc, void *context)
 {
     sipwire_worker_stats worker = {.struct_size = sizeof worker};
     sipwire_stats stats = {.struct_size = sizeof stats};
-    void *structure = add_structure(rpc, context), *one;
+    void *structure = add_structure(rpc, context), *all, *one;
     sipwire_addr addr;
 
     if (structure == NULL || sipwire_stats_get(instance, &stats) < 0)
@@ -80,11 +80,16 @@ static void info(rpc_t *rpc, void *context)
     add_number(rpc, structure, "connections", stats.connections);
     add_number(rpc, structure, "queued_bytes", stats.queued_bytes);
     add_number(rpc, structure, "blacklisted", stats.blacklist_entries);
+    /* Each in a list: a JSON object has a name once. */
+    if (rpc->struct_add(structure, "[", "listeners", &all) < 0)
+        return;
     for (int32_t i = 0; i < sipwire_listener_count(instance); i++)
         if (sipwire_listener_addr(instance, i, &addr) >= 0)
-            add_address(rpc, structure, "listener", &addr);
+            add_address(rpc, all, "listener", &addr);
+    if (rpc->struct_add(structure, "[", "workers", &all) < 0)
+        return;
     for (int32_t i = 0; sipwire_worker_stats_get(instance, i, &worker) >= 0; i++) {
-        if (rpc->struct_add(structure, "{", "worker", &one) < 0)
+        if (rpc->struct_add(all, "{", "worker", &one) < 0)
             return;
         rpc->struct_add(one, "d", "number", (int)i);
         add_number(rpc, one, "pid", worker.pid);
