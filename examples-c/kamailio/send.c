@@ -127,6 +127,8 @@ static int on_data_out(sr_event_param_t *event)
 {
     struct dest_info *dst = event->dst;
 
+    if (((str *)event->data)->s == NULL)
+        return 0; /* another callback had no memory: the core sends nothing, and dst would never become TCP again */
     if (dst == NULL || dst->proto != PROTO_TCP || (dst->id != 0 && dst->id < FIRST_ID))
         return 0; /* not TCP, or an answer on a connection that is the core's */
     if (dst->send_sock == NULL) {
