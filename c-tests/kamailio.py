@@ -1,6 +1,7 @@
 """The real Kamailio of Debian in the foreground, with a configuration of the test's own, in a folder of its own."""
 
 import itertools
+import os
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ COMPLAINT = re.compile(r"\b(?:CRITICAL|ALERT|BUG|ERROR|WARNING):")
 # The end of a child closes a channel, and the core's TCP process may see that before its own signal: without us, too.
 OF_THE_CORE = r"receive_fd\(\): EOF on \d+"
 
+os.environ["PATH"] += ":/usr/sbin"  # kamailio is there, and whoever is not root need not have it
 _numbers = itertools.count(1)
 
 
