@@ -34,6 +34,22 @@ static void answers(const sipwire_addr *to, int listener, const char *name) {
   CHECK_NUM(listener, info.listener);
 }
 
+/* Between the two calls the number has become that of another socket. */
+static void exchanged(int for_which) {
+  sipwire_addr addr;
+  sipwire_callbacks callbacks = {.struct_size = sizeof callbacks};
+  sipwire_instance *none = NULL;
+  sipwire_config *config = sipwire_config_new();
+  int fd = bound_socket(SOCK_STREAM, &addr);
+  CHECK(config && listen(fd, 16) == 0, "listen: %s", strerror(errno));
+  CHECK_RC(SIPWIRE_OK, sipwire_config_listen_fd(config, fd));
+  CHECK(dup2(for_which, fd) == fd, "dup2: %s", strerror(errno));
+  CHECK(sipwire_new(config, &callbacks, NULL, &none) < 0, "taken over, and does not listen");
+  CHECK(strstr(sipwire_config_error(config), "descriptor"), "%s", sipwire_config_error(config));
+  sipwire_config_free(config);
+  close(fd);
+}
+
 int main(int argc, char **argv) {
   sipwire_addr first, second, other;
   h_init(argc, argv);
@@ -46,6 +62,7 @@ int main(int argc, char **argv) {
   refused(file, "socket");
   refused(closed, "descriptor");
   refused(-1, "descriptor");
+  exchanged(not_listening);
   close(not_listening), close(udp), close(file);
 
   int a = bound_socket(SOCK_STREAM, &first), b = bound_socket(SOCK_STREAM, &second);

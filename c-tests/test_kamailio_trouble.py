@@ -255,7 +255,7 @@ def test_it_ends_at_once_while_it_starts(tmp_path):
         try:
             time.sleep(number % 8 * 0.003)
             kamailio.process.terminate()
-            kamailio.process.wait(10)
+            kamailio.process.wait(30)
         except subprocess.TimeoutExpired:
             pytest.fail(f"start {number} did not end: {len(kamailio.left())} processes\n{tail(kamailio.output)}", pytrace=False)
         finally:

@@ -93,6 +93,10 @@ pub fn take_over(listener: RawFd, opts: &SocketOptions) -> Result<(Fd, SocketOpt
     // SAFETY: no pointers.
     let raw = retry(|| unsafe { libc::fcntl(listener, libc::F_DUPFD_CLOEXEC, 0) })?;
     let fd = Fd::from_raw(raw);
+    // The number may have become another socket's since the host named it.
+    if !is_listener(raw)? {
+        return Err(Errno(libc::EINVAL));
+    }
     let plain = plain_options(raw);
     // The description is shared: the host's descriptor no longer blocks either. `accept` must not.
     // SAFETY: no pointers.
