@@ -126,6 +126,7 @@ static void end(void) {
 int main(int argc, char **argv) {
   h_init(argc, argv);
   h_setting("worker_hold", "300ms");
+  h_setting("worker_stall", "60s"); /* threads: a worker is not stalled because the others have their turn */
   begin();
 
   h_peer *peer[PEERS];
