@@ -34,6 +34,13 @@ static void answers(const sipwire_addr *to, int listener, const char *name) {
   CHECK_NUM(listener, info.listener);
 }
 
+static void refuses(const sipwire_addr *addr) {
+  struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons(addr->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  CHECK(connect(fd, (struct sockaddr *)&name, sizeof name) < 0 && errno == ECONNREFUSED, "still served: %s", strerror(errno));
+  close(fd);
+}
+
 /* Between the two calls the number has become that of another socket. */
 static void exchanged(int for_which) {
   sipwire_addr addr;
@@ -74,15 +81,15 @@ int main(int argc, char **argv) {
   h_no_listener = true; /* but the one above */
   h_start(2);
   CHECK(fcntl(a, F_GETFL) & O_NONBLOCK, "the supervisor could be held up by accept");
+  int kept = fcntl(b, F_DUPFD_CLOEXEC, 0);
   CHECK(close(a) == 0 && close(b) == 0, "sipwire_new took the descriptors themselves: %s", strerror(errno));
   CHECK_NUM(3, sipwire_listener_count(h_instance));
   sipwire_addr seen[] = {h_listener(0), h_listener(1), h_listener(2)};
   CHECK(h_addr_equal(&seen[0], &first) && h_addr_equal(&seen[2], &second), "%s and %s", h_addr_text(&seen[0]), h_addr_text(&seen[2]));
   for (int i = 0; i < 3; i++) answers(&seen[i], i, "hello");
   h_stop();
-  int again = bound_socket(SOCK_STREAM, &other); /* nobody listens any more */
-  struct sockaddr_in gone = {.sin_family = AF_INET, .sin_port = htons(first.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  CHECK(connect(again, (struct sockaddr *)&gone, sizeof gone) < 0 && errno == ECONNREFUSED, "still served: %s", strerror(errno));
-  close(again);
+  refuses(&first);
+  refuses(&second); /* its end is everybody's: here is still a descriptor of it */
+  close(kept);
   return h_finish();
 }

@@ -194,7 +194,8 @@ fn add_listener(
 /// sipwire_config_listen. `fd` stays the caller's, who keeps it open until sipwire_new, which takes a
 /// duplicate; after that it may be closed, and nobody but the library may accept on it. The socket becomes
 /// non-blocking and gets the options of the settings, except those that come before listening:
-/// listen_backlog, reuse_port.
+/// listen_backlog, reuse_port. sipwire_drain and sipwire_stop end its listening for good, for everybody who
+/// has a descriptor of it: one that is to outlive the instance has to be bound anew.
 ///
 /// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_SETTING: not a listening TCP socket, see
 /// sipwire_config_error.
