@@ -1,11 +1,35 @@
-//! The only import of atomics in the crate (a lint bans them elsewhere), so that a model checker
-//! can take their place in one line. Everything shared between participants is one of these types.
+//! The only import of atomics in the crate (a lint bans them elsewhere), so that whoever has to look
+//! at every step on shared memory can take their place:
+//!
+//! - `--cfg loom`: `sync/loom.rs`, each word is loom's while a model runs (`src/models/`);
+//! - `--cfg shuttle`: `sync/watched.rs`, the scheduler may switch threads before each step;
+//! - `--cfg crash_points`: `sync/watched.rs`, a process can be made to end right after any step.
+//!
+//! Everything shared between participants is one of these types.
 //!
 //! Orderings: every word with more than one writing side is accessed sequentially consistent;
 //! words with one writing side, read by others as statistics, are relaxed. A weaker order is used
 //! only where a comment at the access says which other access it pairs with.
 
-pub use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+#[cfg(not(any(loom, shuttle, crash_points)))]
+pub use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, fence};
+
+#[cfg(loom)]
+pub mod loom;
+#[cfg(loom)]
+pub use self::loom::{AtomicI32, AtomicU32, AtomicU64, fence};
+
+#[cfg(all(not(loom), any(shuttle, crash_points)))]
+pub mod watched;
+#[cfg(all(not(loom), any(shuttle, crash_points)))]
+pub use self::watched::{AtomicI32, AtomicU32, AtomicU64, fence};
+
+#[cfg(crash_points)]
+pub mod crash;
+#[cfg(any(loom, shuttle))]
+pub mod stop;
+
+pub use core::sync::atomic::Ordering;
 
 /// Shorthands for shared words. `get`/`set`/`bump` are for words with one writing side, whose value
 /// is published by another, sequentially consistent word; `load_sync`/`store_sync` are for
@@ -27,15 +51,18 @@ macro_rules! word {
             fn get(&self) -> $value {
                 self.load(Ordering::Relaxed)
             }
+            #[cfg_attr(crash_points, track_caller)]
             fn set(&self, value: $value) {
                 self.store(value, Ordering::Relaxed)
             }
             fn load_sync(&self) -> $value {
                 self.load(Ordering::SeqCst)
             }
+            #[cfg_attr(crash_points, track_caller)]
             fn store_sync(&self, value: $value) {
                 self.store(value, Ordering::SeqCst)
             }
+            #[cfg_attr(crash_points, track_caller)]
             fn bump(&self, by: $value) {
                 self.store(
                     self.load(Ordering::Relaxed).wrapping_add(by),

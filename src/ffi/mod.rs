@@ -19,4 +19,6 @@ pub mod blacklist;
 pub mod stats;
 
 mod boundary;
+#[cfg(crash_points)]
+pub mod crash;
 mod host;

@@ -112,6 +112,7 @@ impl Context {
     }
 
     /// P2: reason bits, then the mailbox, then the wake.
+    #[cfg_attr(crash_points, track_caller)]
     pub fn post(&self, index: u32, slot: &Slot, reasons: u32) {
         slot.note(reasons);
         self.segment.mailbox().post(index as usize);

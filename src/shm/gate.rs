@@ -16,6 +16,7 @@ pub fn load(gate: &AtomicU64) -> GateWord {
     GateWord(gate.load_sync())
 }
 
+#[cfg_attr(crash_points, track_caller)]
 fn swap(gate: &AtomicU64, from: GateWord, to: GateWord) -> Result<(), GateWord> {
     gate.compare_exchange(from.0, to.0, Ordering::SeqCst, Ordering::SeqCst)
         .map(drop)

@@ -22,6 +22,7 @@ pub fn words(slots: usize) -> (usize, usize) {
     (leaves.div_ceil(64), leaves)
 }
 
+#[cfg_attr(crash_points, track_caller)]
 fn set_bit(words: &[AtomicU64], index: usize) {
     if let Some(word) = words.get(index / 64) {
         let bit = 1u64 << (index % 64);

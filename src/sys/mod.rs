@@ -62,21 +62,27 @@ impl Drop for Fd {
 
 /// Closes a descriptor that the caller owns and that no [`Fd`] holds. Remove it from every epoll
 /// first: while another process has a duplicate, closing does not end the registration.
+#[cfg_attr(crash_points, track_caller)]
 pub fn close(fd: RawFd) {
     if fd >= 0 {
         // SAFETY: no memory is involved; the caller owns the number. EINTR is not retried: Linux
         // has freed the number by then, and a second close could hit somebody else's descriptor.
         unsafe { libc::close(fd) };
+        #[cfg(crash_points)]
+        crate::sync::crash::passed();
     }
 }
 
 /// Runs a call that reports failure as -1 and errno, again while a signal interrupts it.
+#[cfg_attr(crash_points, track_caller)]
 fn retry<T>(mut call: impl FnMut() -> T) -> Result<T>
 where
     T: Copy + PartialOrd + From<i8>,
 {
     loop {
         let result = call();
+        #[cfg(crash_points)]
+        crate::sync::crash::passed();
         if result >= T::from(0) {
             return Ok(result);
         }

@@ -174,6 +174,7 @@ impl Slot {
         OwnerWord(self.input.owner.load_sync())
     }
     /// The single step that takes a connection from one owner to another.
+    #[cfg_attr(crash_points, track_caller)]
     #[must_use]
     pub fn swap_owner(&self, from: OwnerWord, to: OwnerWord) -> bool {
         self.input
@@ -203,11 +204,13 @@ impl Slot {
     }
 
     /// Notes a posting's reason; the mailbox bit comes after (P2).
+    #[cfg_attr(crash_points, track_caller)]
     pub fn note(&self, bits: u32) {
         self.output.posted.fetch_or(bits, Ordering::SeqCst);
     }
     /// Says that this connection is to end: gracefully, or (`abort`) with its output reported. The
     /// caller posts END. Allowed at any time: nothing happens if the slot is another's by now.
+    #[cfg_attr(crash_points, track_caller)]
     pub fn want(&self, generation: u32, reason: Reason, errno: i32, abort: bool) {
         let more = |word: u32| {
             Wanted(word)
