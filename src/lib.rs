@@ -15,3 +15,6 @@ pub mod roles;
 pub mod runtime;
 
 pub mod ffi;
+
+#[cfg(all(test, any(loom, shuttle)))]
+mod models;

@@ -1,0 +1,195 @@
+//! P1: two senders and the supervisor at one gate. The first sender's message is taken by the kernel in part.
+
+use std::sync::Arc;
+
+use loom::thread;
+
+use super::explore::{Exclusive, Size, explore, segment, victim};
+use crate::pure::words::{GateWord, Holder};
+use crate::shm::gate::{self, Take};
+use crate::sync::{AtomicU64, Ordering, Word};
+use crate::table::queue;
+use crate::table::segment::Segment;
+
+const GENERATION: u32 = 5;
+const FIRST: Holder = 2;
+const SECOND: Holder = 3;
+/// A message is its number in `cookie`, its length 2 bytes.
+const LENGTH: u32 = 2;
+
+/// One connection; what its socket took: message and bytes. Who holds the gate is alone with it (GATE-1), or
+/// loom reports the race.
+struct Connection {
+    segment: Arc<Segment>,
+    socket: Exclusive<Vec<(u64, u32)>>,
+    posts: AtomicU64,
+}
+
+impl Connection {
+    fn gate(&self) -> &AtomicU64 {
+        &self.segment.slots()[0].output.gate
+    }
+    fn write(&self, message: u64, bytes: u32) {
+        self.socket.with(|taken| taken.push((message, bytes)));
+    }
+    fn message(&self, me: Holder, number: u64) -> u32 {
+        let blocks = self.segment.blocks();
+        let block = blocks.alloc(me).unwrap();
+        let head = blocks.head(block).unwrap();
+        head.cookie.set(number);
+        head.length.set(LENGTH);
+        block
+    }
+    fn push(&self, block: u32) {
+        let link = |word: GateWord| {
+            self.segment
+                .blocks()
+                .head(block)
+                .unwrap()
+                .link
+                .set(word.inbox());
+            Ok::<(), ()>(())
+        };
+        gate::push(self.gate(), GENERATION, block, link).unwrap();
+        self.posts.fetch_add(1, Ordering::SeqCst);
+    }
+    /// As `roles::sender` does; `taken`: bytes that the kernel takes of a direct write.
+    fn send(&self, me: Holder, number: u64, block: u32, taken: u32) {
+        match gate::take_direct(self.gate(), GENERATION, me) {
+            Take::Taken => {
+                self.write(number, taken);
+                if taken == LENGTH {
+                    if gate::release(self.gate()) {
+                        self.posts.fetch_add(1, Ordering::SeqCst);
+                    }
+                } else {
+                    let output = &self.segment.slots()[0].output;
+                    let blocks = self.segment.blocks();
+                    blocks.head(block).unwrap().written.set(taken);
+                    queue::append(blocks, output, block, LENGTH - taken);
+                    gate::release_async(self.gate());
+                    self.posts.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+            Take::Busy => self.push(block),
+            Take::Gone => panic!("nobody closes"),
+        }
+    }
+    /// As `Supervisor::flush` does; False: a sender holds the gate.
+    fn flush(&self) -> bool {
+        let (blocks, output) = (self.segment.blocks(), &self.segment.slots()[0].output);
+        if gate::take_to_flush(self.gate(), 1).is_none() {
+            return false;
+        }
+        loop {
+            let newest = gate::take_inbox(self.gate(), |_| ());
+            queue::append_inbox(blocks, output, newest);
+            while let Some(first) = queue::pop(blocks, output) {
+                let head = blocks.head(first).unwrap();
+                self.write(head.cookie.get(), LENGTH - head.written.get());
+            }
+            if gate::end_async(self.gate()) {
+                return true;
+            }
+        }
+    }
+}
+
+#[test]
+fn no_message_is_lost_or_doubled() {
+    model(Size::Small, &[10]);
+}
+
+#[test]
+fn no_message_is_overtaken() {
+    model(Size::Large, &[10, 11]);
+}
+
+/// `numbers`: the first sender's messages. Of the first one the kernel takes a part.
+fn model(size: Size, numbers: &'static [u64]) {
+    let segment = segment();
+    gate::open(&segment.slots()[0].output.gate, GENERATION, 0);
+    explore(size, move |changes| {
+        let posts = AtomicU64::new(0);
+        let socket = Exclusive::new(vec![]);
+        let connection = Connection {
+            segment: segment.clone(),
+            socket,
+            posts,
+        };
+        // All words are used once before the threads start; the gate is direct again afterwards.
+        let blocks = [10, 11, 20].map(|number| connection.message(FIRST, number));
+        connection.push(connection.message(FIRST, 1));
+        assert!(connection.flush());
+        connection.posts.swap(0, Ordering::SeqCst);
+
+        let connection = Arc::new(connection);
+        let [a, b] = [(); 2].map(|()| connection.clone());
+        let first = victim(changes, move || {
+            for (number, block) in numbers.iter().zip(blocks) {
+                a.send(
+                    FIRST,
+                    *number,
+                    block,
+                    if *number == 10 { 1 } else { LENGTH },
+                );
+            }
+        });
+        let second = thread::spawn(move || b.send(SECOND, 20, blocks[2], LENGTH));
+        connection.flush();
+        let stopped = first.join().unwrap().is_none();
+        second.join().unwrap();
+
+        let word = gate::load(connection.gate());
+        let mut sent_whole = vec![];
+        if stopped {
+            // P8: a gate that the dead one held ends the connection, whatever is queued is reported.
+            let held = gate::evict(connection.gate(), FIRST);
+            let _ = held || connection.flush();
+            let told = gate::take_inbox(connection.gate(), |_| ());
+            sent_whole.extend(
+                segment
+                    .blocks()
+                    .list(told)
+                    .map(|b| segment.blocks().head(b).unwrap().cookie.get()),
+            );
+        } else if connection.posts.load_sync() > 0 {
+            assert!(
+                connection.flush(),
+                "GATE-1: nobody holds it any more: {word:?}"
+            );
+        } else {
+            assert!(word.is_direct(), "who queues posts: {word:?}");
+        }
+        let socket = connection.socket.with(|taken| taken.clone());
+        let mut at = socket
+            .iter()
+            .filter(|(number, _)| *number != 1)
+            .copied()
+            .peekable();
+        while let Some((number, mut bytes)) = at.next() {
+            if bytes < LENGTH && at.peek().is_some_and(|next| next.0 == number) {
+                bytes += at.next().unwrap().1;
+            }
+            assert!(
+                bytes == LENGTH || stopped,
+                "GATE-2: {number} is interrupted: {socket:?}"
+            );
+            sent_whole.push(number);
+        }
+        let place = |number| sent_whole.iter().position(|sent| *sent == number);
+        let count = |number| sent_whole.iter().filter(|sent| **sent == number).count();
+        assert_eq!(count(20), 1, "the other's message: {socket:?}");
+        assert!(
+            numbers.iter().all(|number| count(*number) <= 1),
+            "doubled: {socket:?}"
+        );
+        let places = numbers.iter().map(|number| place(*number));
+        assert!(
+            stopped || places.is_sorted(),
+            "GATE-2: overtaken: {socket:?}"
+        );
+        let lost = numbers.iter().any(|number| count(*number) == 0);
+        assert!(stopped || !lost, "lost: {socket:?}");
+    });
+}
