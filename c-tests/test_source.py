@@ -27,8 +27,8 @@ def is_test_file(path):
 
 
 def code_of(path):
-    """The lines before the unit tests."""
-    return re.split(r"^#\[cfg\(test\)\]\n(?:#\[.*\]\n)*mod \w+", path.read_text(), maxsplit=1, flags=re.M)[0]
+    """The lines before the unit tests. Where those are a file of their own, all."""
+    return re.split(r"^#\[cfg\(test\)\]\n(?:#\[.*\]\n)*(?:pub )?mod \w+ \{", path.read_text(), maxsplit=1, flags=re.M)[0]
 
 
 def without_comments(text):
@@ -89,9 +89,9 @@ def test_unsafe_only_on_the_floors_that_may():
 
 
 def test_pure_makes_no_system_call_and_reads_no_clock():
-    # std::net's address types are plain values; its sockets are not.
+    # std::net's address types are plain values; its sockets are not. io::Write writes to a Vec here.
     pattern = (
-        r"\b(?:libc|mio)::|\bstd::(?:fs|os|process|env|thread|io)\b"
+        r"\b(?:libc|mio)::|\bstd::(?:fs|os|process|env|thread|io)\b(?!::Write;)"
         r"|\b(?:Instant|SystemTime|TcpStream|TcpListener|UdpSocket|ToSocketAddrs)\b"
     )
     found = findings(pattern, lambda floor, path: floor == "pure")
@@ -113,6 +113,137 @@ def test_the_segment_has_no_lock_and_parking_lot_stays_above_what_forks():
     found = findings(locks, lambda floor, path: floor in ("pure", "sync", "sys", "shm", "table"))
     found += findings(r"\bparking_lot::", lambda floor, path: floor != "runtime")
     assert not found, "\n".join(found)
+
+
+# ---- nothing that can sleep ----
+
+# Every call into the kernel that sys/ makes: where, what must stand in the function around it, and why it cannot sleep.
+# A new one has to be judged, and gets a line.
+CANNOT_SLEEP = {
+    "clock_gettime": ("clock", "", "answered without entering the kernel"),
+    "read": ("event:drain", r"self\.0\.as_raw\(\)", "of an eventfd of ours, which `eventfd` made non-blocking"),
+    "write": ("event:notify_raw", "", "to an eventfd of ours or passed to us, which `eventfd` made non-blocking"),
+    "eventfd": ("event", "EFD_NONBLOCK", "makes one"),
+    "socketpair": ("fdpass", "SOCK_NONBLOCK", "makes two"),
+    "sendmsg": ("fdpass:pass|sock:send_parts", r"MSG_DONTWAIT \| libc::MSG_NOSIGNAL;", "whatever the descriptor's flags are"),
+    "recvmsg": ("fdpass:receive", r"MSG_DONTWAIT \|", "whatever the descriptor's flags are"),
+    "recv": ("sock:recv_with|sock:discard", r"\| libc::MSG_DONTWAIT;", "whatever the descriptor's flags are"),
+    "accept4": ("sock:accept", "SOCK_NONBLOCK", "the listener does not block: `socket` made it so, or `take_over` has set it"),
+    "connect": ("sock:try_dial|sock:abort", r"= stream\(to\)|AF_UNSPEC", "on a socket made non-blocking here, or to end a connection"),
+    "socket": ("sock:stream", "SOCK_NONBLOCK", "makes one"),
+    "listen": ("sock", "", "notes it"),
+    "bind": ("sock", "", "notes it"),
+    "shutdown": ("sock", "", "notes it"),
+    "setsockopt": ("sock:set", "", "notes it; SO_LINGER, which makes close sleep, is nowhere (see below)"),
+    "getsockopt": ("sock:get", "", "tells"),
+    "getsockname": ("sock", "", "tells"),
+    "getpeername": ("sock", "", "tells"),
+    "ioctl": ("sock:unsent_bytes", "TIOCOUTQ", "tells"),
+    "fcntl": ("sock:take_over|map:new", "F_DUPFD_CLOEXEC|F_ADD_SEALS", "descriptor flags and seals, no lock (see below)"),
+    "close": ("mod:close", "", "without SO_LINGER the kernel does what is left by itself"),
+    "epoll_ctl": ("poll:control|poll:delete", "", "notes it"),
+    "memfd_create": ("map", "", "memory"),
+    "ftruncate": ("map", "", "memory"),
+    "mmap": ("map", "", "memory"),
+    "munmap": ("map", "", "memory"),
+    "madvise": ("map", "MADV_WIPEONFORK", "memory"),
+    "sysconf": ("map", "", "tells"),
+    "getpid": ("process", "", "tells"),
+    "getrlimit": ("process", "", "tells"),
+    "syscall": ("process:thread_id|process:pidfd_open", "SYS_gettid|SYS_pidfd_open", "tells; makes one"),
+    "kill": ("process:process_alive", "kill\\(pid, 0\\)", "only asks"),
+    "prctl": ("process", "PR_[SG]ET_NAME", "notes it, tells"),
+    "setpriority": ("process", "", "notes it"),
+    "sched_setscheduler": ("process", "", "notes it"),
+    "sigfillset": ("process", "", "no system call"),
+    "pthread_sigmask": ("process", "", "notes it"),
+    "__errno_location": ("process", "", "no system call"),
+}
+# What of the standard library and its like can wait, and the functions in which it may: none is part of a participant's loop.
+WAITS = (
+    r"\bthread::(?:sleep|park\w*|yield_now|scope|spawn|Builder)\b|\bspin_loop\b|(?<!fn )\bpause_ms\(|\.join\(\)|\.lock\(\)|\.wait(?:_while|_for|_until|_timeout\w*)?\("
+    r"|\.get_or_(?:try_)?init\(|\b(?:RwLock|Barrier|mpsc|LazyLock|OnceLock|Once)\b|\bstd::(?:fs|process|net::\w*(?:Stream|Listener|Socket))\b"
+    r"|\bio::std\w+|\be?print(?:ln)?!|\bmio::\w+|\.poll\(|\bavailable_parallelism\b|\bSO_LINGER\b|\bF_(?:OFD_)?SETLKW\b|\bMSG_WAITALL\b"
+)
+MAY_WAIT = {
+    "sys/clock.rs:pause_ms": "the one sleep; for run_worker alone",
+    "runtime/run.rs:run_worker": "before the loop, for a dead predecessor's place to be free",
+    "runtime/run.rs:tell": "a thread of sipwire_start is open: before its loop",
+    "runtime/run.rs:wait": "until all threads of sipwire_start are open: before any loop",
+    "runtime/run.rs:start_threads": "sipwire_start makes its threads",
+    "runtime/run.rs:spawn": "sipwire_start makes its threads",
+    "runtime/run.rs:start": "sipwire_start and sipwire_stop exclude each other",
+    "runtime/run.rs:join_threads": "sipwire_stop joins the threads",
+    "sys/poll.rs:": "the poll itself",
+    "sys/poll.rs:new": "the poll itself",
+    "sys/poll.rs:wait": "the poll itself",
+    "roles/supervisor/mod.rs:step": "the supervisor's own poll",
+    "roles/worker/mod.rs:step": "a worker's own poll",
+    "sys/process.rs:cpus": "reads files for a default: sipwire_config_new",
+    "ffi/boundary.rs:print_nothing": "once in a process: sipwire_new",
+}
+
+
+def function_at(text, place):
+    """(name, text) of the function around a place; ("", "") outside of all. The sources are formatted."""
+    for start in reversed([*re.finditer(r"^( *)(?:pub(?:\([a-z:]+\))? )?(?:const )?(?:unsafe )?fn (\w+)", text[:place], re.M)]):
+        end = re.compile(rf"^{start[1]}\}}$", re.M).search(text, start.end())
+        if end and end.end() > place:
+            return start[2], text[start.start() : end.end()]
+    return "", ""
+
+
+def calls_that_nobody_judged(path, text):
+    for hit in re.finditer(r"\blibc::([a-z_]\w*)\s*\(", text):
+        name, around = function_at(text, hit.start())
+        places, needs, _ = CANNOT_SLEEP.get(hit[1], ("", "", ""))
+        here = {path.stem, f"{path.stem}:{name}"} if path.parent.name == "sys" else set()
+        if not here & set(places.split("|")):
+            yield f"{path}: {name}: {hit[1]} is not known there as one that cannot sleep"
+        elif not re.search(needs, around):
+            yield f"{path}: {name}: {hit[1]} cannot do without {needs}"
+
+
+def waits_where_none_may_be(path, text):
+    for hit in re.finditer(WAITS, text):
+        name, _ = function_at(text, hit.start())
+        if f"{path.relative_to('src')}:{name}" not in MAY_WAIT:
+            yield f"{path}: {name or 'outside of all functions'}: {hit[0]}"
+
+
+def test_no_system_call_can_sleep_but_the_poll():
+    found = [finding for path, text in sources() for finding in calls_that_nobody_judged(path.relative_to(TOP), text)]
+    assert not found, "\n".join(found)
+    used = {call for path, text in sources() for call in re.findall(r"\blibc::([a-z_]\w*)\s*\(", text)}
+    assert set(CANNOT_SLEEP) == used, f"judged and not used: {set(CANNOT_SLEEP) - used}"
+
+
+def test_no_participant_waits_but_in_its_poll():
+    found = [finding for path, text in sources() for finding in waits_where_none_may_be(path.relative_to(TOP), text)]
+    assert not found, "\n".join(found)
+    # One place for each of the two loops.
+    polls = findings(r"\bpoll\.wait\(")
+    assert [place.split(":")[0] for place in polls] == ["src/roles/supervisor/mod.rs", "src/roles/worker/mod.rs"], polls
+
+
+@pytest.mark.parametrize(
+    "check, path, text",
+    [
+        (calls_that_nobody_judged, "src/sys/sock.rs", "fn recv_with() {\n    libc::recv(fd, base, len, flags);\n}\n"),
+        (calls_that_nobody_judged, "src/sys/sock.rs", "fn other() {\n    let f = x | libc::MSG_DONTWAIT;\n    libc::recv(fd, f);\n}\n"),
+        (calls_that_nobody_judged, "src/sys/sock.rs", "fn stream() {\n    libc::socket(domain, libc::SOCK_STREAM, 0);\n}\n"),
+        (calls_that_nobody_judged, "src/sys/event.rs", "fn new() {\n    libc::eventfd(0, libc::EFD_CLOEXEC);\n}\n"),
+        (calls_that_nobody_judged, "src/sys/process.rs", "fn reap() {\n    libc::waitpid(pid, status, 0);\n}\n"),
+        (calls_that_nobody_judged, "src/roles/event.rs", "fn new() {\n    libc::eventfd(0, libc::EFD_NONBLOCK);\n}\n"),
+        (waits_where_none_may_be, "src/roles/context.rs", "fn get() {\n    self.cached.lock();\n}\n"),
+        (waits_where_none_may_be, "src/roles/worker/turn.rs", "fn turn() {\n    std::thread::sleep(t);\n}\n"),
+        (waits_where_none_may_be, "src/roles/worker/mod.rs", "fn run() {\n    handle.join();\n}\n"),
+        (waits_where_none_may_be, "src/sys/sock.rs", "fn close() {\n    set(fd, libc::SOL_SOCKET, libc::SO_LINGER, 1);\n}\n"),
+        (waits_where_none_may_be, "src/roles/sender.rs", "use std::sync::RwLock;\n"),
+    ],
+)
+def test_what_can_sleep_is_found_in_the_sources(check, path, text):
+    assert len([*check(Path(path), text)]) == 1
 
 
 def test_no_file_is_longer_than_700_lines():
