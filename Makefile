@@ -25,6 +25,7 @@ SONAME  := libsipwire.so.$(firstword $(subst ., ,$(VERSION)))
 LIBS     := build/libsipwire.a build/libsipwire.so
 PROGRAMS := $(patsubst examples-c/%.c,build/%,$(wildcard examples-c/*.c)) build/sipd
 C_TESTS  := $(patsubst c-tests/%.c,build/c-tests/%,$(filter-out c-tests/harness.c,$(wildcard c-tests/*.c)))
+TRACER   := $(addprefix c-tests/tracer/,main.c calls.c judge.c stack.c)
 RUST     := $(shell find src -name '*.rs') build.rs Cargo.toml Cargo.lock
 SIPD     := $(patsubst examples-c/sipd/%,build/sipd.d/%.o,$(wildcard examples-c/sipd/*.[cS]))
 
@@ -36,6 +37,8 @@ need-cc:
 	@.ci/need cc=gcc
 need-lua:
 	@.ci/need pc:lua5.4=liblua5.4-dev
+need-dw:
+	@.ci/need pc:libdw=libdw-dev
 
 # ---- the libraries ----
 # One command for both: a crate-type list with rlib would drop `lto` without a word. The archive then
@@ -87,7 +90,7 @@ build/kamailio/sipwire.so: $(MODULE) examples-c/kamailio/exports build/libsipwir
 	$(CC) -shared $(CFLAGS) $(MODULE) build/libsipwire.a $(LINK) -Wl,--version-script=examples-c/kamailio/exports -o $@
 
 # ---- the tests ----
-c-tests: $(C_TESTS)
+c-tests: $(C_TESTS) build/c-tests/tracer build/c-tests/sleeper
 build/c-tests/harness.o: c-tests/harness.c c-tests/harness.h $(wildcard c-tests/harness/*.c) include/sipwire.h | need-cc
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) -pthread -c $< -o $@
@@ -95,6 +98,12 @@ build/c-tests/harness.o: c-tests/harness.c c-tests/harness.h $(wildcard c-tests/
 build/c-tests/sipd_parser: c-tests/sipd_parser.c $(addprefix examples-c/sipd/,sip.c sip_values.c text.c sip.h text.h) | need-cc
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) -fsanitize=address,undefined -fno-sanitize-recover=all -Iexamples-c/sipd $(filter %.c,$^) -o $@
+# The tracer runs the others; the sleeper is what it is tried on.
+build/c-tests/tracer: $(TRACER) c-tests/tracer/tracer.h | need-cc need-dw
+	@mkdir -p $(@D)
+	$(CC) $(FLAGS) $(TRACER) $$(pkg-config --cflags --libs libdw) -o $@
+build/c-tests/sleeper: c-tests/tracer/sleeper.c c-tests/harness.h build/c-tests/harness.o build/libsipwire.a
+	$(CC) $(FLAGS) $< build/c-tests/harness.o build/libsipwire.a $(LINK) -lm -o $@
 build/c-tests/%: c-tests/%.c $(wildcard c-tests/*.h) build/c-tests/harness.o build/libsipwire.a
 	$(CC) $(FLAGS) $< build/c-tests/harness.o build/libsipwire.a $(LINK) -lm -o $@
 
@@ -127,4 +136,4 @@ install: $(LIBS)
 clean:
 	rm -rf build $(TARGET)
 
-.PHONY: FORCE all need-cc need-lua kamailio c-tests check check-all header run install clean
+.PHONY: FORCE all need-cc need-lua need-dw kamailio c-tests check check-all header run install clean
