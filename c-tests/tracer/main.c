@@ -1,6 +1,6 @@
 /* tracer: runs a program and fails when one of its participants could sleep anywhere but in its own poll.
  *
- *   tracer -o REPORT [--library] [--host-lock FUNCTION]... PROGRAM [ARGUMENT]...
+ *   tracer -o REPORT [--library] [--plugin FILE] [--host-lock FUNCTION]... PROGRAM [ARGUMENT]...
  *
  * A seccomp filter stops every thread of every process at the calls that can sleep, and at those that nobody has judged
  * yet; judge.c says of each whether it could sleep, with these arguments and these descriptors. What may sleep:
@@ -16,7 +16,8 @@
  *   - malloc and free have a lock for all threads that share an arena, and a thread's first call registers its end with
  *     libc, under a lock too: both are libc's, short, and never held over a call that sleeps. Whoever is to be free of them
  *     has processes, or allocates nothing. They are counted.
- *   - With --library, what the host does in callbacks is the host's own: only calls by the library itself count.
+ *   - With --library, what the host does in callbacks is the host's own: only calls by the library itself count. With --plugin,
+ *     which names the shared object that the library is part of, calls by the rest of that object count as well.
  *   - With --host-lock, a futex in FUNCTION, which is a lock of the host. They are counted.
  *
  * The report names the call, why it could sleep, the participant, and its stack; at its end, what each participant did. The exit
@@ -236,10 +237,11 @@ int main(int argc, char **argv) {
   for (; i < argc && argv[i][0] == '-'; i++) {
     if (strcmp(argv[i], "--library") == 0) library_only = true;
     else if (strcmp(argv[i], "--host-lock") == 0 && host_lock_count < 8) host_locks[host_lock_count++] = argv[++i];
+    else if (strcmp(argv[i], "--plugin") == 0) stack_plugin = argv[++i];
     else if (strcmp(argv[i], "-o") == 0) report = fopen(argv[++i], "we");
     else say_and_exit(argv[i]);
   }
-  if (i >= argc || !report) say_and_exit("usage: tracer -o REPORT [--library] [--host-lock FUNCTION]... PROGRAM [ARGUMENT]...");
+  if (i >= argc || !report) say_and_exit("usage: tracer -o REPORT [--library] [--plugin FILE] [--host-lock FUNCTION]... PROGRAM [ARGUMENT]...");
   program = start(argv + i);
   struct sigaction action = {.sa_handler = pass_on};
   sigaction(SIGTERM, &action, NULL);

@@ -8,9 +8,11 @@
 #include <unistd.h>
 
 enum { MAX_PROCESSES = 64 };
-static struct process { pid_t pid; Dwfl *dwfl; char program[PATH_MAX]; } processes[MAX_PROCESSES];
+static struct process { pid_t pid; Dwfl *dwfl; char program[PATH_MAX]; bool attached; } processes[MAX_PROCESSES];
 
 static const Dwfl_Callbacks callbacks = {.find_elf = dwfl_linux_proc_find_elf, .find_debuginfo = dwfl_standard_find_debuginfo};
+
+const char *stack_plugin;
 
 void stack_forget(pid_t pid) {
   for (int i = 0; i < MAX_PROCESSES; i++)
@@ -20,7 +22,6 @@ void stack_forget(pid_t pid) {
     }
 }
 
-/* What is mapped is read at the first need, which is after the program's start: nothing we trace loads more later. */
 static struct process *process_of(pid_t pid) {
   struct process *free = NULL;
   char path[64];
@@ -34,10 +35,25 @@ static struct process *process_of(pid_t pid) {
   free->program[n > 0 ? n : 0] = 0;
   free->pid = pid;
   free->dwfl = dwfl_begin(&callbacks);
-  if (!free->dwfl || dwfl_linux_proc_report(free->dwfl, pid) != 0 || dwfl_report_end(free->dwfl, NULL, NULL) != 0 ||
-      dwfl_linux_proc_attach(free->dwfl, pid, true) < 0)
-    fprintf(stderr, "tracer: cannot read stacks of process %d: %s\n", pid, dwfl_errmsg(-1));
   return free;
+}
+
+/* What is mapped now: a plug-in comes later than its program. What was known already is kept. */
+static bool read_maps(struct process *process) {
+  if (!process || !process->dwfl) return false;
+  dwfl_report_begin(process->dwfl);
+  if (dwfl_linux_proc_report(process->dwfl, process->pid) != 0 || dwfl_report_end(process->dwfl, NULL, NULL) != 0) return false;
+  process->attached = process->attached || dwfl_linux_proc_attach(process->dwfl, process->pid, true) == 0;
+  return process->attached;
+}
+
+static int kind_of(const struct process *process, const char *path) {
+  static const char *const libc[] = {"libc.", "libm.", "libpthread.", "ld-linux"};
+  const char *name = path && strrchr(path, '/') ? strrchr(path, '/') + 1 : "";
+  if (!stack_plugin) return path && strcmp(path, process->program) == 0 ? OF_PROGRAM : OF_LIBC;
+  for (size_t i = 0; i < sizeof libc / sizeof *libc; i++)
+    if (strncmp(name, libc[i], strlen(libc[i])) == 0) return OF_LIBC;
+  return strcmp(name, stack_plugin) == 0 ? OF_PROGRAM : OF_OTHERS;
 }
 
 struct walk { struct process *process; stack *out; };
@@ -53,7 +69,7 @@ static int one_frame(Dwfl_Frame *state, void *argument) {
   Dwfl_Module *module = dwfl_addrmodule(walk->process->dwfl, at);
   const char *path = NULL, *name = module ? dwfl_module_addrname(module, at) : NULL;
   if (module) dwfl_module_info(module, NULL, NULL, NULL, NULL, NULL, &path, NULL);
-  f->in_program = path && strcmp(path, walk->process->program) == 0;
+  f->kind = kind_of(walk->process, path);
   snprintf(f->name, sizeof f->name, "%s", name ? name : "?");
   return DWARF_CB_OK;
 }
@@ -61,14 +77,14 @@ static int one_frame(Dwfl_Frame *state, void *argument) {
 void stack_of(pid_t pid, pid_t tid, stack *out) {
   struct walk walk = {process_of(pid), out};
   out->count = 0;
-  out->whole = walk.process && walk.process->dwfl && dwfl_getthread_frames(walk.process->dwfl, tid, one_frame, &walk) == 0;
+  out->whole = read_maps(walk.process) && dwfl_getthread_frames(walk.process->dwfl, tid, one_frame, &walk) == 0;
 }
 
 void stack_print(FILE *file, pid_t pid, const stack *s, bool lines) {
   struct process *process = process_of(pid);
   for (int i = 0; i < s->count; i++) {
     Dwfl_Module *module = process && process->dwfl ? dwfl_addrmodule(process->dwfl, s->frames[i].pc) : NULL;
-    Dwfl_Line *line = lines && s->frames[i].in_program ? dwfl_module_getsrc(module, s->frames[i].pc) : NULL;
+    Dwfl_Line *line = lines && module && s->frames[i].kind == OF_PROGRAM ? dwfl_module_getsrc(module, s->frames[i].pc) : NULL;
     int number = 0;
     const char *path = NULL, *source = line ? dwfl_lineinfo(line, NULL, &number, NULL, NULL, NULL) : NULL;
     if (module) dwfl_module_info(module, NULL, NULL, NULL, NULL, NULL, &path, NULL);
@@ -85,19 +101,19 @@ static bool is_librarys(const frame *f) {
 
 bool stack_is_librarys(const stack *s) {
   for (int i = 0; i < s->count; i++)
-    if (s->frames[i].in_program) return is_librarys(&s->frames[i]);
+    if (s->frames[i].kind != OF_LIBC) return s->frames[i].kind == OF_PROGRAM && (stack_plugin || is_librarys(&s->frames[i]));
   return false;
 }
 
 bool stack_has_library(const stack *s) {
   for (int i = 0; i < s->count; i++)
-    if (s->frames[i].in_program && is_librarys(&s->frames[i])) return true;
+    if (s->frames[i].kind == OF_PROGRAM && is_librarys(&s->frames[i])) return true;
   return false;
 }
 
 const char *stack_entry(const stack *s) {
   for (int i = 0; i < s->count; i++)
-    if (s->frames[i].in_program && strncmp(s->frames[i].name, "sipwire_", 8) == 0) return s->frames[i].name;
+    if (s->frames[i].kind == OF_PROGRAM && strncmp(s->frames[i].name, "sipwire_", 8) == 0) return s->frames[i].name;
   return NULL;
 }
 
@@ -109,7 +125,7 @@ bool stack_has(const stack *s, const char *function) {
 
 bool stack_is_libc_lock(const stack *s) {
   static const char *const takes_one[] = {"malloc", "calloc", "realloc", "free", "__cxa_thread_atexit_impl"};
-  for (int i = 0; i < s->count && !s->frames[i].in_program; i++) {
+  for (int i = 0; i < s->count && s->frames[i].kind == OF_LIBC; i++) {
     const char *name = s->frames[i].name;
     if (strncmp(name, "__libc_", 7) == 0) name += 7;
     for (size_t k = 0; k < sizeof takes_one / sizeof *takes_one; k++)

@@ -26,7 +26,7 @@ verdict judge(pid_t pid, const call *c, char *text, size_t size);
 enum { MAX_FRAMES = 64 };
 typedef struct frame {
   uint64_t pc;
-  bool in_program; /* in the program itself, which the library is part of; else in a shared library, like libc */
+  enum { OF_LIBC, OF_PROGRAM, OF_OTHERS } kind; /* the program is what the library is linked into */
   char name[200];
 } frame;
 typedef struct stack {
@@ -34,10 +34,13 @@ typedef struct stack {
   bool whole; /* to the thread's beginning: what is not on it, is not */
   frame frames[MAX_FRAMES];
 } stack;
+/* The library is part of this plug-in, and not of the program; what else there is, is others'. NULL: of the program, and
+ * every shared library counts as libc. */
+extern const char *stack_plugin;
 void stack_of(pid_t pid, pid_t tid, stack *out); /* the thread is stopped; the innermost first */
 void stack_print(FILE *file, pid_t pid, const stack *s, bool lines); /* lines: of the source, which takes its time */
 void stack_forget(pid_t pid);                    /* the process has ended or runs another program */
-/* The call comes from the library: the innermost frame of the program is its own. */
+/* The call comes from the library: the innermost frame that is not libc's is its own. The rest of a plug-in counts too. */
 bool stack_is_librarys(const stack *s);
 bool stack_has_library(const stack *s);       /* or it has called whoever makes it */
 const char *stack_entry(const stack *s);      /* the innermost function of the API; NULL: a thread of the library's own */
