@@ -19,8 +19,8 @@ SUBSET = ["async", "blacklist", "dial", "half_close", "interleaving", "queue_flo
 MORE = [
     *["bad_input", "bounds", "callbacks_send", "close_race", "close_race_read", "close_reasons", "connections", "dead_sender"],
     *["drain", "fd_exhaustion", "graceful", "io_error", "keep_alive", "large_message", "live_settings", "message_timeout"],
-    *["queue_conn_close", "queue_conn_reject", "queue_large", "refresh", "round_robin", "send_timeout", "stop_calls"],
-    *["supervisor_killed", "two_instances", "writable"],
+    *["queue_conn_close", "queue_conn_reject", "queue_large", "refresh", "round_robin", "stop_calls", "supervisor_killed"],
+    *["writable"],
 ]
 
 

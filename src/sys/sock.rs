@@ -1,7 +1,8 @@
 //! TCP sockets: listen, accept, dial, send, receive, end.
 //!
-//! Invariants: no call blocks whatever the flags of the descriptor are (a host may have changed
-//! them: the file description is shared), and no send raises SIGPIPE.
+//! Invariants: no call blocks, no send or receive whatever the flags of the descriptor are, and no
+//! send raises SIGPIPE. `accept` has no flag for one call: a listener that a host shares with us
+//! has to stay non-blocking, as [`take_over`] makes it.
 
 use super::sockaddr::{SockAddr, ask, domain};
 use super::{Errno, Fd, RawFd, Result, retry};
