@@ -259,7 +259,7 @@ def test_the_library_does_not_sleep_in_kamailio(tmp_path):
 def found_by_tracer(tmp_path, mode, *options, program="sleeper", env=None):
     """What the tracer says of a program that could sleep: its output, the report's {function: calls}, participants."""
     report = tmp_path / "report"
-    code, output = run([TRACER, "-o", report, *options, BUILD / "c-tests" / program, mode], env=env)
+    code, output = run([TRACER, "-o", report, *options, BUILD / "c-tests" / program, mode], limit=200, env=env)
     found = {}
     for first, stack in entries(report):
         if first.startswith("COULD SLEEP"):
@@ -268,6 +268,7 @@ def found_by_tracer(tmp_path, mode, *options, program="sleeper", env=None):
     return code, output, found
 
 
+@pytest.mark.timeout(420)
 def test_the_tracer_finds_what_could_sleep_and_nothing_else(mode, tmp_path):
     code, output, found = found_by_tracer(tmp_path, mode)
     assert code == 98, tail(output)
@@ -285,6 +286,7 @@ def test_the_tracer_finds_what_could_sleep_and_nothing_else(mode, tmp_path):
     assert sum(map(len, found.values())) == len(expected), found
 
 
+@pytest.mark.timeout(420)
 def test_the_tracer_leaves_to_the_host_what_it_was_told_to(mode, tmp_path):
     code, output, found = found_by_tracer(tmp_path, mode, "--library")
     assert code == 0 and not found, tail(output)
@@ -313,9 +315,10 @@ ssize_t recv(int fd, void *data, size_t size, int flags)
 """
 
 
+@pytest.mark.timeout(420)
 def test_the_tracer_finds_what_the_library_does_itself(mode, tmp_path):
     code, output, found = found_by_tracer(
-        tmp_path, mode, "--library", program="interleaving", env=preload(tmp_path, FORGETFUL)
+        tmp_path, mode, "--library", program="answer", env=preload(tmp_path, FORGETFUL)
     )
     assert code == 98, tail(output)
     for call in ("futex", "recvfrom"):
