@@ -150,6 +150,8 @@ pub struct Wanted(pub u32);
 
 impl Wanted {
     const ABORT: u32 = 1 << 7;
+    /// Linux's number. The kernel tells a connection's error once, and this to all who come later.
+    pub const TOLD_ELSEWHERE: i32 = 32;
 
     /// A connection that nobody wants to end.
     pub fn nothing(generation: u32) -> Wanted {
@@ -170,15 +172,20 @@ impl Wanted {
             )
         })
     }
-    /// The word after one more wish: the first reason stays, an abort is stronger than a graceful
-    /// end. `None`: nothing changes, or the word is another connection's by now.
+    /// The word after one more wish: the first reason stays, unless it is that the error was told
+    /// elsewhere and here it is; an abort is stronger than a graceful end. `None`: nothing changes, or
+    /// the word is another connection's by now.
     pub fn and(self, generation: u32, reason: Reason, errno: i32, abort: bool) -> Option<Wanted> {
         let abort = if abort { Self::ABORT } else { 0 };
+        // Linux has no errno above 133.
+        let errno = u32::from(u8::try_from(errno).unwrap_or(0));
+        let told_elsewhere = self.0 >> 8 & 0xFF == Self::TOLD_ELSEWHERE as u32;
+        let first = self.0 & 0x7F == 0;
+        let better =
+            told_elsewhere && abort != 0 && errno != 0 && errno != Self::TOLD_ELSEWHERE as u32;
         if !self.is_of(generation) {
             None
-        } else if self.0 & 0x7F == 0 {
-            // Linux has no errno above 133.
-            let errno = u32::from(u8::try_from(errno).unwrap_or(0));
+        } else if first || better {
             Some(Wanted(
                 self.0 & !0xFFFF | errno << 8 | abort | reason as u32 & 0x7F,
             ))
@@ -282,6 +289,19 @@ mod tests {
         let lent = word.lent_to(OwnerState::Lent, 3);
         assert_eq!((lent.generation(), lent.lend(), lent.worker()), (5, 0, 3));
         assert_eq!(lent.to_supervisor(OwnerState::Idle).worker(), 0);
+    }
+
+    #[test]
+    fn an_error_that_was_told_elsewhere_is_replaced_by_the_one_that_was_told() {
+        let elsewhere = Wanted::TOLD_ELSEWHERE;
+        let nothing = Wanted::nothing(7);
+        let guess = nothing.and(7, Reason::PeerReset, elsewhere, true).unwrap();
+        let known = guess.and(7, Reason::IoError, 110, true).unwrap();
+        assert_eq!(known.end(7), Some((Reason::IoError, 110, true)));
+        for (reason, errno) in [(Reason::PeerReset, elsewhere), (Reason::Host, 0)] {
+            assert_eq!(guess.and(7, reason, errno, true), None);
+            assert_eq!(known.and(7, reason, errno, true), None);
+        }
     }
 
     #[test]

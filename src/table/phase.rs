@@ -27,5 +27,5 @@ pub const RESET: u32 = 2048;
 pub const DEFERRED: u32 = 4096;
 /// In the list of those that wait for room in all queues together.
 pub const ROOM_LISTED: u32 = 8192;
-/// In the list of gates that a sender held when something was queued behind it.
-pub const HOLDER_LISTED: u32 = 16384;
+/// In the list of what the next tick looks at again.
+pub const LOOK_AGAIN: u32 = 16384;

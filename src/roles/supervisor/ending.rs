@@ -6,10 +6,11 @@
 
 use super::Supervisor;
 use super::flush::{Wrote, mark_taken};
+use super::handoff::Seat;
 use super::notices::Failed;
 use crate::pure::addr::Addr;
 use crate::pure::reason::Reason;
-use crate::pure::words::{GateWord, OwnerState};
+use crate::pure::words::{GateWord, OwnerState, Wanted};
 use crate::roles::notice::Entry;
 use crate::shm::counters::Counter;
 use crate::shm::gate;
@@ -95,6 +96,47 @@ impl Supervisor {
             }
         }
         self.advance_end(index, slot);
+    }
+
+    /// Ends the connection if somebody wants that.
+    pub(super) fn end_as_wanted(&mut self, index: u32, slot: &Slot) {
+        let Some((reason, errno, abort)) = slot.wanted() else {
+            return;
+        };
+        if abort && errno == Wanted::TOLD_ELSEWHERE && self.is_being_read(slot) {
+            self.look_again(index, slot);
+            return;
+        }
+        let mode = if abort {
+            Mode::of(reason, self.live.close_rst)
+        } else {
+            Mode::Graceful
+        };
+        self.end(index, slot, reason, errno, mode);
+    }
+
+    /// What the kernel says when we write.
+    pub(super) fn end_by_error(&mut self, index: u32, slot: &Slot, errno: Errno) {
+        if errno == Errno::EPIPE && self.is_being_read(slot) {
+            self.look_again(index, slot);
+            return;
+        }
+        let reset = errno == Errno::ECONNRESET || errno == Errno::EPIPE;
+        let (reason, errno) = match slot.wanted() {
+            Some((reason, told, true)) if told != 0 => (reason, told),
+            _ if reset => (Reason::PeerReset, errno.0),
+            _ => (Reason::IoError, errno.0),
+        };
+        self.end(index, slot, reason, errno, Mode::Reset);
+    }
+
+    /// By a worker that goes on: for a stalled one nobody waits. The kernel tells a connection's error
+    /// once, and EPIPE to all who come later. Who reads may be the one that was told, and says so after
+    /// its turn.
+    fn is_being_read(&self, slot: &Slot) -> bool {
+        let owner = slot.owner();
+        let goes_on = |seat: &Seat| seat.holder == owner.worker() && !seat.stalled;
+        owner.state() == OwnerState::Reading && self.seats.iter().any(goes_on)
     }
 
     /// A destination that does not work is blacklisted, and counted if it was not even reached.

@@ -1,7 +1,6 @@
 //! Writing queued output (P1): only the supervisor does it, under the gate.
 
 use super::Supervisor;
-use super::ending::Mode;
 use crate::pure::reason::Reason;
 use crate::pure::words::{BlockUse, GateWord, Stamp};
 use crate::roles::notice::{KIND_DONE, KIND_TAKEN};
@@ -84,13 +83,7 @@ impl Supervisor {
                 }
                 Wrote::Failed(errno) => {
                     gate::release_async(&slot.output.gate);
-                    let reset = errno == Errno::ECONNRESET || errno == Errno::EPIPE;
-                    let reason = if reset {
-                        Reason::PeerReset
-                    } else {
-                        Reason::IoError
-                    };
-                    self.end(index, slot, reason, errno.0, Mode::Reset);
+                    self.end_by_error(index, slot, errno);
                     return;
                 }
             }
@@ -118,23 +111,33 @@ impl Supervisor {
             self.count(Counter::AsyncStarted, 1);
             self.schedule(index, slot);
         }
-        if slot.supervised.phase.get() & phase::HOLDER_LISTED == 0 {
-            self.set_phase(slot, phase::HOLDER_LISTED);
-            self.held_gates
+        self.look_again(index, slot);
+    }
+
+    /// At the next tick.
+    pub(super) fn look_again(&mut self, index: u32, slot: &Slot) {
+        if slot.supervised.phase.get() & phase::LOOK_AGAIN == 0 {
+            self.set_phase(slot, phase::LOOK_AGAIN);
+            self.look_again
                 .push_back((index, slot.owner().generation()));
         }
     }
 
-    /// From the tick: gates that a sender held when something was queued behind it.
-    pub(super) fn serve_held_gates(&mut self) {
+    /// From the tick: gates that a sender held when something was queued behind it, and errors that a
+    /// reader may know better.
+    pub(super) fn serve_look_again(&mut self) {
         let context = self.context.clone();
-        for (index, generation) in core::mem::take(&mut self.held_gates) {
+        for (index, generation) in core::mem::take(&mut self.look_again) {
             if let Some(slot) = context.segment.slot(index)
                 && slot.is_open()
                 && slot.owner().generation() == generation
             {
-                self.clear_phase(slot, phase::HOLDER_LISTED);
-                self.flush(index, slot);
+                self.clear_phase(slot, phase::LOOK_AGAIN);
+                if slot.wanted().is_some() {
+                    self.end_as_wanted(index, slot);
+                } else {
+                    self.flush(index, slot);
+                }
             }
         }
     }

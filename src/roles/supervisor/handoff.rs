@@ -217,7 +217,7 @@ impl Supervisor {
             || !self.lent_closes.is_empty()
             || !self.room_wanted.is_empty()
             || !self.no_room.is_empty()
-            || !self.held_gates.is_empty()
+            || !self.look_again.is_empty()
     }
 
     /// Looks for stalled workers (P3), while something is lent.
@@ -228,7 +228,7 @@ impl Supervisor {
         self.tick_ms = self.now_ms;
         self.serve_room_wanted();
         self.serve_no_room();
-        self.serve_held_gates();
+        self.serve_look_again();
         for seat in 0..self.seats.len() {
             let holder = self.seats.get(seat).map_or(0, |s| s.holder);
             if holder == 0 {

@@ -92,8 +92,9 @@ pub struct Supervisor {
     no_room: VecDeque<(u32, u32)>,
     /// Messages of the dial list that have not had their turn.
     dials: VecDeque<u32>,
-    /// Gates that a sender held when something was queued behind it: (slot, generation).
-    held_gates: VecDeque<(u32, u32)>,
+    /// For the next tick: a sender held the gate when something was queued behind it, or a reader may
+    /// know why the connection failed: (slot, generation).
+    look_again: VecDeque<(u32, u32)>,
     /// Ended connections whose `on_close` is to be told: (slot, generation); and those that are lent
     /// to a worker for it.
     closes: VecDeque<(u32, u32)>,
@@ -201,7 +202,7 @@ impl Supervisor {
             deferred: VecDeque::new(),
             no_room: VecDeque::new(),
             dials: VecDeque::new(),
-            held_gates: VecDeque::new(),
+            look_again: VecDeque::new(),
             closes: VecDeque::new(),
             lent_closes: Vec::new(),
             room_wanted: VecDeque::new(),

@@ -308,14 +308,7 @@ impl Supervisor {
             self.set_phase(slot, phase::HALF_CLOSED);
             slot.supervised.activity_ms.set(self.now_ms);
         }
-        if let Some((reason, errno, abort)) = slot.wanted() {
-            let mode = if abort {
-                Mode::of(reason, self.live.close_rst)
-            } else {
-                Mode::Graceful
-            };
-            self.end(index, slot, reason, errno, mode);
-        }
+        self.end_as_wanted(index, slot);
         if slot.supervised.phase.get() & phase::ENDING != 0 {
             self.advance_end(index, slot);
             return;
