@@ -2,6 +2,7 @@
 #   make            libraries and programs into build/
 #   make run        sipd, a SIP server, on ADDR (127.0.0.1:5060)
 #   make check      every test; make check-all: with the full-length and exhaustive variants too
+#   make models     the models of the shared-memory protocols alone
 #   make kamailio   build/kamailio/sipwire.so, a module of Kamailio: KAMAILIO= its program, KAMAILIO_SRC= its sources
 #   make install    PREFIX= DESTDIR= LIBDIR=
 #   make header     include/sipwire.h again, after a change in src/ffi/
@@ -112,6 +113,13 @@ check:
 check-all:
 	@.ci/check --all
 
+# The models of the shared-memory protocols (src/models/): each checker takes the place of the atomics.
+models: models-loom models-shuttle
+models-%:
+	@.ci/need cargo
+	RUSTFLAGS="--cfg $*" CARGO_TARGET_DIR=$(TARGET)/models CARGO_PROFILE_TEST_OPT_LEVEL=2 \
+	  $(CARGO) test --locked --lib models::
+
 # ---- the header ----
 # The compiler and cbindgen read src/ffi/; a machine that only uses the header never runs this.
 header:
@@ -136,4 +144,4 @@ install: $(LIBS)
 clean:
 	rm -rf build $(TARGET)
 
-.PHONY: FORCE all need-cc need-lua need-dw kamailio c-tests check check-all header run install clean
+.PHONY: FORCE all models need-cc need-lua need-dw kamailio c-tests check check-all header run install clean

@@ -23,3 +23,6 @@ mod p5_dial;
 mod p5_index;
 #[cfg(loom)]
 mod p7_blocks;
+
+#[cfg(shuttle)]
+mod p8_death;

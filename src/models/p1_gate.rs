@@ -96,17 +96,23 @@ impl Connection {
 }
 
 #[test]
-fn no_message_is_lost_or_doubled() {
-    model(Size::Small, &[10]);
+fn two_senders_lose_and_double_nothing() {
+    model(Size::Small, &[10], &[20], false);
+}
+
+#[test]
+fn a_sender_and_the_supervisor_lose_and_double_nothing() {
+    model(Size::Small, &[10], &[], true);
 }
 
 #[test]
 fn no_message_is_overtaken() {
-    model(Size::Large, &[10, 11]);
+    model(Size::Large, &[10, 11], &[20], true);
 }
 
-/// `numbers`: the first sender's messages. Of the first one the kernel takes a part.
-fn model(size: Size, numbers: &'static [u64]) {
+/// The messages of the first sender, of whose first one the kernel takes a part, and of the second; whether
+/// the supervisor flushes beside them, or only afterwards.
+fn model(size: Size, numbers: &'static [u64], others: &'static [u64], flushing: bool) {
     let segment = segment();
     gate::open(&segment.slots()[0].output.gate, GENERATION, 0);
     explore(size, move |changes| {
@@ -135,8 +141,14 @@ fn model(size: Size, numbers: &'static [u64]) {
                 );
             }
         });
-        let second = thread::spawn(move || b.send(SECOND, 20, blocks[2], LENGTH));
-        connection.flush();
+        let second = thread::spawn(move || {
+            for number in others {
+                b.send(SECOND, *number, blocks[2], LENGTH);
+            }
+        });
+        if flushing {
+            connection.flush();
+        }
         let stopped = first.join().unwrap().is_none();
         second.join().unwrap();
 
@@ -179,7 +191,9 @@ fn model(size: Size, numbers: &'static [u64]) {
         }
         let place = |number| sent_whole.iter().position(|sent| *sent == number);
         let count = |number| sent_whole.iter().filter(|sent| **sent == number).count();
-        assert_eq!(count(20), 1, "the other's message: {socket:?}");
+        for number in others {
+            assert_eq!(count(*number), 1, "the other's message: {socket:?}");
+        }
         assert!(
             numbers.iter().all(|number| count(*number) <= 1),
             "doubled: {socket:?}"

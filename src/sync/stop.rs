@@ -42,6 +42,9 @@ pub fn changed() {
         assert!(left > 0, "a participant that had stopped went on");
         DOOMED.set(Some((id, left - 1)));
         if left == 1 {
+            if std::env::var_os("SIPWIRE_SHOW_STOP").is_some() {
+                std::println!("stops at {}", std::backtrace::Backtrace::force_capture());
+            }
             resume_unwind(Box::new(Stopped));
         }
     }

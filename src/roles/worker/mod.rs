@@ -136,7 +136,7 @@ impl Worker {
     }
 
     /// Gives place and number back.
-    fn leave(&self) {
+    pub(crate) fn leave(&self) {
         if let Some(place) = self.place() {
             let mine = u32::from(self.member.holder);
             let ours =
@@ -187,6 +187,10 @@ impl Worker {
     }
     pub fn fd(&self) -> RawFd {
         self.poll.fd()
+    }
+    #[cfg(shuttle)]
+    pub fn index(&self) -> usize {
+        self.index
     }
     fn record(&self) -> Option<&Record> {
         self.member.record(&self.context)
