@@ -159,6 +159,8 @@ uint64_t h_hash(const void *data, size_t length);
 typedef int32_t (*h_script_fn)(sipwire_instance *instance, sipwire_message *message);
 extern h_script_fn h_script;
 extern void (*h_failed_hook)(const sipwire_failure *failure); /* in on_send_failed, after it was recorded */
+/* A worker that was killed may have been between an on_open or on_close and our note of it: how many may be missing. */
+extern uint64_t h_unseen;
 extern void (*h_closed_hook)(const sipwire_conn_info *info);   /* in on_close, likewise */
 int32_t h_default_script(sipwire_instance *instance, sipwire_message *message);
 int32_t h_reply(sipwire_instance *instance, const sipwire_message *message, int code, uint32_t flags, uint64_t cookie);

@@ -1,13 +1,23 @@
 /* Part of harness.c: children of the processes mode, how each is to end, and what the kernel says of them. */
 
+static child *newest;
+
+/* A test that replaces who dies may fork any number. */
+static child *child_new(void) {
+  for (int i = 0; i < child_count; i++)
+    if (children[i].gone) return &children[i];
+  if (child_count == MAX_CHILDREN) h_fail("harness", 0, "too many children");
+  return &children[child_count++];
+}
+
 pid_t h_fork(void (*body)(void *), void *argument) {
   fflush(NULL);
   pid_t parent = getpid(), pid = fork();
   if (pid < 0) h_fail("harness", 0, "fork: %s", strerror(errno));
   if (pid > 0) {
-    if (child_count == MAX_CHILDREN) h_fail("harness", 0, "too many children");
-    children[child_count] = (child){.pid = pid};
-    snprintf(children[child_count++].name, sizeof children[0].name, "child");
+    newest = child_new();
+    *newest = (child){.pid = pid};
+    snprintf(newest->name, sizeof newest->name, "child");
     return pid;
   }
   prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -23,7 +33,7 @@ pid_t h_fork(void (*body)(void *), void *argument) {
 }
 
 static void name_child(const char *format, int n) {
-  snprintf(children[child_count - 1].name, sizeof children[0].name, format, n);
+  snprintf(newest->name, sizeof newest->name, format, n);
 }
 
 static void supervisor_body(void *unused) {
@@ -45,22 +55,23 @@ pid_t h_worker_pid(int worker) { return h_mode == H_PROCESSES ? worker_pids[work
 pid_t h_fork_supervisor(void) {
   supervisor_pid = h_fork(supervisor_body, NULL);
   name_child("supervisor", 0);
-  children[child_count - 1].runs_loop = true;
+  newest->runs_loop = true;
   return supervisor_pid;
 }
 
 pid_t h_fork_worker(int worker) {
   worker_pids[worker] = h_fork(worker_body, &worker);
   name_child("worker %d", worker);
-  children[child_count - 1].runs_loop = true;
+  newest->runs_loop = true;
   return worker_pids[worker];
 }
 
-/* The latest with this pid: the kernel uses them again. */
+/* The one that lives, if there are several with this pid: the kernel uses them again. */
 static child *child_of(pid_t pid) {
-  for (int i = child_count - 1; i >= 0; i--)
-    if (children[i].pid == pid) return &children[i];
-  return NULL;
+  child *found = NULL;
+  for (int i = 0; i < child_count; i++)
+    if (children[i].pid == pid && (!found || found->gone)) found = &children[i];
+  return found;
 }
 
 static void expect(pid_t pid, end end, int number) {
