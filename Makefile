@@ -3,6 +3,7 @@
 #   make run        sipd, a SIP server, on ADDR (127.0.0.1:5060)
 #   make check      every test; make check-all: with the full-length and exhaustive variants too
 #   make models     the models of the shared-memory protocols alone
+#   make soak      ten minutes of 15,000 connections and deaths in each mode: SECONDS= CONNECTIONS= SEED=
 #   make kamailio   build/kamailio/sipwire.so, a module of Kamailio: KAMAILIO= its program, KAMAILIO_SRC= its sources
 #   make install    PREFIX= DESTDIR= LIBDIR=
 #   make header     include/sipwire.h again, after a change in src/ffi/
@@ -108,6 +109,16 @@ build/c-tests/sleeper: c-tests/tracer/sleeper.c c-tests/harness.h build/c-tests/
 build/c-tests/%: c-tests/%.c $(wildcard c-tests/*.h) build/c-tests/harness.o build/libsipwire.a
 	$(CC) $(FLAGS) $< build/c-tests/harness.o build/libsipwire.a $(LINK) -lm -o $@
 
+build/c-tests/soak: $(wildcard c-tests/soak/*.c)
+
+# Both modes, each for SECONDS; SEED= to have one again.
+SECONDS     ?= 600
+CONNECTIONS ?= 15000
+SEED        ?=
+soak: build/c-tests/soak
+	@for mode in threads processes; do \
+	  build/c-tests/soak --$$mode --seconds $(SECONDS) --connections $(CONNECTIONS) $(if $(SEED),--seed $(SEED)) || exit 1; \
+	done
 check:
 	@.ci/check
 check-all:
@@ -144,4 +155,4 @@ install: $(LIBS)
 clean:
 	rm -rf build $(TARGET)
 
-.PHONY: FORCE all models need-cc need-lua need-dw kamailio c-tests check check-all header run install clean
+.PHONY: FORCE all models need-cc need-lua need-dw kamailio c-tests check check-all header run install clean soak
