@@ -34,6 +34,7 @@ typedef struct books {
   _Atomic uint8_t kind[MAX_CONNECTIONS];    /* by serial: every connection of a peer has its own */
   _Atomic bool refused[MAX_CONNECTIONS];    /* an answer was: all queues are full */
   _Atomic bool clean[MAX_CONNECTIONS];      /* the peer read to the FIN */
+  _Atomic uint32_t id[MAX_CONNECTIONS];     /* the connection's in the library */
   sipwire_addr address[MAX_CONNECTIONS];
   _Atomic uint8_t in[MAX_MESSAGES], out[MAX_MESSAGES];
   uint32_t to[MAX_MESSAGES];                /* serial, 0: by address */

@@ -24,6 +24,8 @@ static int32_t script(sipwire_instance *instance, sipwire_message *m) {
   label l = text_read(m->data, m->length);
   uint8_t before = atomic_fetch_or(&shared->in[l.number], DELIVERED);
   CHECK(before == BEGUN, "message %u is delivered %s", l.number, before & DELIVERED ? "twice" : "and was never sent");
+  if (l.seq == 1) shared->id[l.life] = m->conn_id;
+  CHECK(shared->id[l.life] == m->conn_id, "message %u of connection %u is delivered as one of %u", l.seq, shared->id[l.life], m->conn_id);
   if (m->conn_user + 1 != l.seq) {
     sipwire_conn_info info;
     bool there = h_info(m->conn_id, &info);
