@@ -13,7 +13,7 @@ pub struct Times {
     pub queued: bool,
     /// No byte of this connection's output moved since.
     pub progress_ms: u64,
-    /// Last return from a worker, last send, accept.
+    /// Last return from a worker, last send, last output that moved, accept.
     pub activity_ms: u64,
     pub created_ms: u64,
     /// First byte of an unfinished message, 0: none.

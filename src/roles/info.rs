@@ -30,10 +30,6 @@ pub fn of(context: &Context, index: u32, slot: &Slot, generation: u32, now_ms: u
     let (gate, queued_bytes) = queued(context, slot);
     let owner = slot.owner();
     let supervised = &slot.supervised;
-    let active = supervised
-        .activity_ms
-        .get()
-        .max(slot.output.last_send_ms.get());
     let lifetime = u64::from(slot.output.lifetime_ms.get());
     let (close_reason, close_errno) = unpack_reason(supervised.close_reason.get());
     ConnInfo {
@@ -49,7 +45,7 @@ pub fn of(context: &Context, index: u32, slot: &Slot, generation: u32, now_ms: u
         worker: context.worker_index(owner.worker()),
         listener: slot.identity.listener.get() as i32 - 1,
         age_ms: now_ms.saturating_sub(supervised.created_ms.get()),
-        idle_ms: now_ms.saturating_sub(active),
+        idle_ms: now_ms.saturating_sub(slot.active_ms()),
         lifetime_ms: if lifetime > 0 {
             lifetime
         } else {

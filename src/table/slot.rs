@@ -185,6 +185,15 @@ impl Slot {
     pub fn is_open(&self) -> bool {
         self.owner().state() != OwnerState::Free
     }
+    /// When something last happened here: given back by a worker, sent to, output that moved, opened.
+    pub fn active_ms(&self) -> u64 {
+        let supervised = &self.supervised;
+        let moved = supervised
+            .activity_ms
+            .get()
+            .max(supervised.progress_ms.get());
+        moved.max(self.output.last_send_ms.get())
+    }
     pub fn is_outbound(&self) -> bool {
         self.identity.flags.get() & flag::OUTBOUND != 0
     }

@@ -37,10 +37,7 @@ impl Supervisor {
                     || gate.inbox() != 0
                     || (ending && gate.holder() != 0)),
             progress_ms: supervised.progress_ms.get(),
-            activity_ms: supervised
-                .activity_ms
-                .get()
-                .max(slot.output.last_send_ms.get()),
+            activity_ms: slot.active_ms(),
             created_ms: supervised.created_ms.get(),
             // Bytes that wait for a worker may be the rest of the message.
             message_started_ms: if unread || ending || state == OwnerState::Reading {
