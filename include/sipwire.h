@@ -620,6 +620,7 @@ typedef struct sipwire_stats {
   uint64_t connect_failed;
   uint64_t closed;
   uint64_t refused_max_connections;
+  uint64_t refused_max_connections_per_ip;
   uint64_t accept_pauses;
   uint64_t handoffs;
   uint64_t givebacks;

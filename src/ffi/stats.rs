@@ -66,6 +66,7 @@ pub unsafe extern "C" fn sipwire_stats_get(
             connect_failed: total(Counter::ConnectFailed),
             closed: total(Counter::Closed),
             refused_max_connections: total(Counter::RefusedMaxConnections),
+            refused_max_connections_per_ip: total(Counter::RefusedMaxConnectionsPerIp),
             accept_pauses: total(Counter::AcceptPauses),
             handoffs: total(Counter::Handoffs),
             givebacks: total(Counter::Givebacks),

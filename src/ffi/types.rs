@@ -400,6 +400,7 @@ pub struct sipwire_stats {
     pub connect_failed: u64,
     pub closed: u64,
     pub refused_max_connections: u64,
+    pub refused_max_connections_per_ip: u64,
     pub accept_pauses: u64,
     pub handoffs: u64,
     pub givebacks: u64,

@@ -7,6 +7,7 @@ pub mod answer;
 pub mod deadline;
 pub mod error;
 pub mod framing;
+pub mod hosts;
 pub mod id;
 pub mod limits;
 pub mod ratelimit;

@@ -14,7 +14,7 @@ macro_rules! counters {
 
 counters! {
     Accepted, Dialled, Connected, ConnectFailed, Closed,
-    RefusedMaxConnections, AcceptPauses,
+    RefusedMaxConnections, RefusedMaxConnectionsPerIp, AcceptPauses,
     Handoffs, Givebacks, Relends, NoFdReturns, FdsPassed,
     MessagesIn, BytesIn, MessagesOut, BytesOut,
     Pings, ErrorAnswers,

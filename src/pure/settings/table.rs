@@ -264,8 +264,8 @@ settings! {
         "threads and processes that can take part at one time: supervisor, workers and senders";
     "max_connections" max_connections: u32 = 16_384, count(1, 1 << 20),
         "open connections, both ways; further ones are refused";
-    "max_connections_per_ip" max_connections_per_ip: u32 = 0, count(0, 0).later(Later::AllButDefault),
-        "open connections from one address, 0 for no limit";
+    "max_connections_per_ip" max_connections_per_ip: u32 = 0, count(0, 1 << 20).live(),
+        "accepted connections that one address may have open; further ones are refused; 0: no limit";
     "handoff" handoff: Handoff = Handoff::RoundRobin, word(Handoff::WORDS).later(Later::Word("sticky")),
         "how the supervisor chooses the worker for a connection with new data";
     "worker_hold" worker_hold_ms: u64 = ms(5 * SECOND), duration(0, HOUR).live(),

@@ -444,7 +444,6 @@ fn what_comes_later_takes_its_default_only() {
             &["off", "no", "0"][..],
             &["on", "v2", "required", ""][..],
         ),
-        ("max_connections_per_ip", &["0"], &["1", "1024", "-1", "x"]),
         (
             "accept_aliases",
             &["no", "off", "0"],
@@ -467,7 +466,7 @@ fn what_comes_later_takes_its_default_only() {
     assert!(error_of("handoff", "rond_robin").contains("did you mean \"round_robin\""));
     let mut settings = settings();
     assert_eq!(settings.set_number("accept_aliases", 0), Ok(()));
-    for key in ["accept_aliases", "proxy_protocol", "max_connections_per_ip"] {
+    for key in ["accept_aliases", "proxy_protocol"] {
         let error = settings.set_number(key, 1).unwrap_err();
         assert!(
             error

@@ -1,6 +1,7 @@
 //! Listeners: accepting in bounded batches, pausing when fds run out.
 
 use super::{LEVEL_READ, Supervisor, TOKEN_LISTENER};
+use crate::pure::addr::Addr;
 use crate::pure::error::{Error, Result};
 use crate::shm::counters::Counter;
 use crate::sync::Word;
@@ -65,13 +66,12 @@ impl Supervisor {
         for _ in 0..BATCH {
             match sock::accept(fd) {
                 Accepted::Conn(fd, remote) => {
-                    if self.free.is_empty() {
+                    if let Some((counter, limit)) = self.reached(&remote) {
                         // Accepted and closed at once: the client learns now, not at its timeout.
-                        self.count(Counter::RefusedMaxConnections, 1);
+                        self.count(counter, 1);
                         if let Some(suppressed) = self.accept_log.allow(self.now_ms) {
-                            let text = format!(
-                                "refused a connection from {remote}: max_connections reached"
-                            );
+                            let text =
+                                format!("refused a connection from {remote}: {limit} reached");
                             self.log(LOG_WARNING, 0, suppressed, &text);
                         }
                         continue;
@@ -100,6 +100,21 @@ impl Supervisor {
                     return;
                 }
             }
+        }
+    }
+
+    /// The limit that refuses one more connection from there.
+    fn reached(&self, remote: &Addr) -> Option<(Counter, &'static str)> {
+        let per_ip = self.live.max_connections_per_ip;
+        if self.free.is_empty() {
+            Some((Counter::RefusedMaxConnections, "max_connections"))
+        } else if per_ip > 0 && self.hosts.connections(remote) >= per_ip {
+            Some((
+                Counter::RefusedMaxConnectionsPerIp,
+                "max_connections_per_ip",
+            ))
+        } else {
+            None
         }
     }
 

@@ -287,6 +287,9 @@ impl Supervisor {
         let gauges = &segment.header().gauges;
         gauges.connections.bump(1);
         gauges.slots_used.bump(1);
+        if !slot.is_outbound() {
+            self.hosts.opened(&slot.remote());
+        }
         lent::reset(segment, index);
         SlotLinks(segment).forget(index);
         slot.supervised.duplicates.set(0);

@@ -22,6 +22,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use crate::pure::error::{Error, Result};
+use crate::pure::hosts::Hosts;
 use crate::pure::ratelimit::RateLimit;
 use crate::pure::settings::Settings;
 use crate::pure::wheel::Wheel;
@@ -77,6 +78,8 @@ pub struct Supervisor {
     due: Vec<u32>,
     /// Free slots, first in first out: a slot rests as long as possible before it is used again.
     free: VecDeque<u32>,
+    /// Accepted connections by host.
+    hosts: Hosts,
     peers: Vec<Peer>,
     spare_fds: Vec<sys::Fd>,
     seats: Vec<Seat>,
@@ -192,6 +195,7 @@ impl Supervisor {
             wheel_violations: 0,
             due: Vec::new(),
             free,
+            hosts: Hosts::default(),
             spare_fds: Vec::new(),
             peers: (0..=participants).map(|_| Peer::default()).collect(),
             seats: segment.workers().iter().map(|_| Seat::default()).collect(),

@@ -146,6 +146,9 @@ impl Supervisor {
         let gauges = &segment.header().gauges;
         gauges.connections.bump(1);
         gauges.slots_used.bump(1);
+        if !outbound {
+            self.hosts.opened(opening.remote);
+        }
         self.schedule(index, slot);
         Some(index)
     }
@@ -161,6 +164,9 @@ impl Supervisor {
         partial::drop_all(segment, self.me, index, slot);
         if slot.supervised.duplicates.get() != 0 {
             self.want_sweep(slot.supervised.duplicates.get());
+        }
+        if !slot.is_outbound() {
+            self.hosts.ended(&slot.remote());
         }
         let owner = slot.owner();
         let generation = next_generation(owner.generation());
