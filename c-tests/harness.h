@@ -120,6 +120,7 @@ pid_t h_find_task(const char *name); /* thread or process of this test by its ke
 int h_count_fds(pid_t pid);
 typedef struct h_memory { long own_kb, shared_kb; } h_memory; /* resident */
 h_memory h_memory_of(pid_t pid);
+uint64_t h_cpu_ms(pid_t task);   /* that a thread of this process, or a child, has used */
 
 /* ---- what callbacks saw ---- */
 enum { EV_OPEN = 1, EV_MESSAGE, EV_FAILED, EV_CLOSE, EV_WRITABLE, EV_LOG, EV_WORKER_START, EV_WORKER_STOP, EV_TYPES };
