@@ -54,6 +54,7 @@ errnos! {
     EINVAL "invalid argument",
     ENFILE "too many open files in the system",
     EMFILE "too many open files in this process",
+    EFBIG "larger than this process may make a file",
     ENOSPC "no space left",
     EPIPE "broken pipe",
     ENOSYS "not implemented by this kernel",

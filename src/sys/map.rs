@@ -26,6 +26,10 @@ impl SharedMap {
     pub fn new(name: &str, len: usize) -> Result<SharedMap> {
         let size = libc::off_t::try_from(len).map_err(|_| Errno::EOVERFLOW)?;
         let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
+        // The kernel would not only refuse it, but end the process by SIGXFSZ.
+        if len as u64 > super::process::file_limit() {
+            return Err(Errno::EFBIG);
+        }
         let memory = memfd(&name)?;
         // SAFETY: no pointers.
         retry(|| unsafe { libc::ftruncate(memory.as_raw(), size) })?;

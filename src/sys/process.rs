@@ -94,31 +94,31 @@ pub fn set_rt_priority(priority: i32) -> Result<()> {
 
 /// How many descriptors this process may have open (the soft limit).
 pub fn fd_limit() -> u64 {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `limit` is valid to write. Unlimited is the largest number.
-    match retry(|| unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) }) {
-        Ok(_) => limit.rlim_cur,
-        // What POSIX promises every process.
-        Err(_) => 20,
-    }
+    // What POSIX promises every process. Unlimited is the largest number.
+    soft_limit(libc::RLIMIT_NOFILE).unwrap_or(20)
+}
+
+/// The largest file that this process may make, in bytes.
+pub fn file_limit() -> u64 {
+    soft_limit(libc::RLIMIT_FSIZE).unwrap_or(libc::RLIM_INFINITY)
 }
 
 /// The stack that a new thread of this process gets by default, in bytes; 0: no limit is set.
 pub fn stack_limit() -> usize {
+    match soft_limit(libc::RLIMIT_STACK) {
+        Some(bytes) if bytes != libc::RLIM_INFINITY => usize::try_from(bytes).unwrap_or(0),
+        _ => 0,
+    }
+}
+
+fn soft_limit(resource: libc::__rlimit_resource_t) -> Option<u64> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
     // SAFETY: `limit` is valid to write.
-    match retry(|| unsafe { libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit) }) {
-        Ok(_) if limit.rlim_cur != libc::RLIM_INFINITY => {
-            usize::try_from(limit.rlim_cur).unwrap_or(0)
-        }
-        _ => 0,
-    }
+    let known = retry(|| unsafe { libc::getrlimit(resource, &raw mut limit) }).is_ok();
+    known.then_some(limit.rlim_cur)
 }
 
 /// CPUs this process may use (affinity and cgroup quota count), at least 1. Reads files the first
