@@ -103,6 +103,20 @@ def test_system_calls_are_made_in_sys_only():
     assert not found, "\n".join(found)
 
 
+def test_no_deadline_comes_from_a_clock_that_can_be_set():
+    """One file reads clocks, and the one that can be set is for log records alone."""
+    reads = r"\bclock_gettime\b|\bCLOCK_\w+|\bgettimeofday\b|\blibc::time\b|\b(?:Instant|SystemTime)\b|\btimerfd_\w+"
+    elsewhere = findings(reads, lambda floor, path: path.name != "clock.rs")
+    assert not elsewhere, "\n".join(elsewhere)
+    assert sorted(set(re.findall(r"\bCLOCK_\w+", without_comments((SRC / "sys/clock.rs").read_text())))) == ["CLOCK_MONOTONIC", "CLOCK_REALTIME"]
+    users = {hit.split(":")[0] for hit in findings(r"\brealtime_ms\b", lambda floor, path: path.name != "clock.rs")}
+    assert users == {"src/roles/supervisor/mod.rs", "src/runtime/run.rs"}
+    for user in users:  # each call is an argument of the log's write
+        text = without_comments((TOP / user).read_text())
+        calls = re.findall(r"[^;{}]*\brealtime_ms\(\)[^;]*;[^}]*", text)
+        assert calls and all(re.search(r"\blog\b[^;]*\.?\bwrite\(", call) for call in calls), calls
+
+
 def test_atomics_are_imported_in_sync_only():
     found = findings(r"\b(?:std|core)::sync::atomic\b", lambda floor, path: floor != "sync")
     assert not found, "\n".join(found)
