@@ -61,6 +61,10 @@ int main(int argc, char **argv) {
   sipwire_target dial = h_to_addr(&nowhere);
   int32_t rc = h_send_numbered_here(&dial, 9, 0, 60000); /* a dial needs blocks too */
   CHECK_RC(SIPWIRE_E_TOTAL_QUEUE_FULL, rc);
+  set_live("queue_full", "close"); /* what others queued is no reason to close one on which nothing waits */
+  sipwire_target to_healthy = h_to_conn(h_conn_of(healthy[0]));
+  CHECK_RC(SIPWIRE_E_TOTAL_QUEUE_FULL, h_send_numbered_here(&to_healthy, 8, 0, 60000));
+  set_live("queue_full", "reject");
   served("meanwhile");
   STAYS(200, h_total(EV_CLOSE) == 0, "closed under queue_full=reject");
   CHECK_NUM(0, h_total(EV_FAILED));
