@@ -84,7 +84,8 @@ int main(int argc, char **argv) {
   h_setting("fd_cache", "4");
   h_start(2);
   sipwire_addr listener = h_listener(0);
-  pid_t supervisor = h_find_task("sipwire-super");
+  pid_t supervisor = 0;
+  WAIT((supervisor = h_find_task("sipwire-super")) > 0, "the supervisor has its name");
   for (int i = 0; i < PEERS; i++) peer[i].fd = high_socket();
   struct rlimit old;
   CHECK(prlimit(h_supervisor_pid(), RLIMIT_NOFILE, NULL, &old) == 0, "prlimit: %s", strerror(errno));

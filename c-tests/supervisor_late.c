@@ -35,7 +35,7 @@ int main(int argc, char **argv) {
   set_timers("10m");
   listener = h_listener(0);
   h_sender *sender = h_sender_new(), *other = h_sender_new();
-  tracer *supervisor = trace_new(h_find_task("sipwire-super"));
+  tracer *supervisor = trace_named("sipwire-super");
 
   reader = h_connect_small(&listener, 8192); /* its output is stuck */
   ask(reader, "first");

@@ -117,6 +117,13 @@ static inline tracer *trace_new(pid_t task) {
   return t;
 }
 
+/* A thread names itself when it comes to run. */
+static inline tracer *trace_named(const char *name) {
+  pid_t task = 0;
+  WAIT((task = h_find_task(name)) > 0, "no task is named %s", name);
+  return trace_new(task);
+}
+
 /* The task stands still when this returns. */
 static inline void trace_stop(tracer *t) {
   trace_do(t, TRACE_STOP, 0, "to a stop");

@@ -52,7 +52,7 @@ int main(int argc, char **argv) {
   h_time_limit(h_full ? 400 : 100);
   h_start(2);
   for (int i = 0; i < PEERS; i++) peer[i] = h_client();
-  tracer *of[2] = {trace_new(h_find_task("sipwire-w0")), trace_new(h_find_task("sipwire-w1"))};
+  tracer *of[2] = {trace_named("sipwire-w0"), trace_named("sipwire-w1")};
   size_t each = 0;
   ask("before");
   all_is_well(++each);
