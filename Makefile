@@ -3,7 +3,9 @@
 #   make run        sipd, a SIP server, on ADDR (127.0.0.1:5060)
 #   make check      every test; make check-all: with the full-length and exhaustive variants too
 #   make models     the models of the shared-memory protocols alone
-#   make soak      ten minutes of 15,000 connections and deaths in each mode: SECONDS= CONNECTIONS= SEED=
+#   make soak       ten minutes of 15,000 connections and deaths in each mode: SECONDS= CONNECTIONS= SEED=
+#   make fuzz       the fuzz targets, SECONDS (60) each; what they find and have found is in build/fuzz/
+#   make miri       the Rust tests that Miri can run, where the toolchain has it
 #   make kamailio   build/kamailio/sipwire.so, a module of Kamailio: KAMAILIO= its program, KAMAILIO_SRC= its sources
 #   make install    PREFIX= DESTDIR= LIBDIR=
 #   make header     include/sipwire.h again, after a change in src/ffi/
@@ -112,13 +114,54 @@ build/c-tests/%: c-tests/%.c $(wildcard c-tests/*.h) build/c-tests/harness.o bui
 build/c-tests/soak: $(wildcard c-tests/soak/*.c)
 
 # Both modes, each for SECONDS; SEED= to have one again.
-SECONDS     ?= 600
+soak: SECONDS ?= 600
 CONNECTIONS ?= 15000
 SEED        ?=
 soak: build/c-tests/soak
 	@for mode in threads processes; do \
 	  build/c-tests/soak --$$mode --seconds $(SECONDS) --connections $(CONNECTIONS) $(if $(SEED),--seed $(SEED)) || exit 1; \
 	done
+# ---- fuzzing and sanitizers ----
+# One build serves both: the library under AddressSanitizer, with what a fuzzer needs to see where an input leads. The
+# sanitizer is an unstable option of a stable compiler, which RUSTC_BOOTSTRAP lets through; its runtime comes with it.
+# cargo-fuzz sets the same.
+HOST      = $(shell rustc -vV | sed -n 's/^host: //p')
+ASAN      := build/asan
+ASAN_RUST := --cfg fuzzing -Zsanitizer=address -Cforce-frame-pointers -Cpasses=sancov-module \
+  -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+  -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares
+fuzz: SECONDS ?= 60
+fuzz-targets: $(ASAN)/libsipwire.a
+$(ASAN)/libsipwire.a: $(RUST) fuzz/Cargo.toml fuzz/Cargo.lock $(shell find fuzz/fuzz_targets -name '*.rs')
+	@.ci/need cargo cc=gcc g++
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS="$(ASAN_RUST)" $(CARGO) build --locked --release --manifest-path fuzz/Cargo.toml \
+	  --target $(HOST) --target-dir $(ASAN)
+	@rm -rf $(ASAN)/targets && mkdir $(ASAN)/targets
+	ln $(patsubst fuzz/fuzz_targets/%.rs,$(ASAN)/$(HOST)/release/%,$(wildcard fuzz/fuzz_targets/*.rs)) $(ASAN)/targets/
+	ln -f $(ASAN)/$(HOST)/release/deps/libsipwire.a $@
+	@touch $@
+fuzz: fuzz-targets
+	@mkdir -p build/fuzz/kept
+	@.ci/fuzz $(SECONDS) build/fuzz
+
+# The C tests with the sanitizers of the C compiler, and one runtime for both languages.
+SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+ASAN_RT   = $(wildcard $(shell rustc --print target-libdir)/librustc-*_rt.asan.a)
+build/sanitized/harness.o: c-tests/harness.c c-tests/harness.h $(wildcard c-tests/harness/*.c) include/sipwire.h | need-cc
+	@mkdir -p $(@D)
+	$(CC) $(FLAGS) $(SANITIZE) -pthread -c $< -o $@
+build/sanitized/%.o: c-tests/%.c $(wildcard c-tests/*.h) include/sipwire.h | need-cc
+	@mkdir -p $(@D)
+	$(CC) $(FLAGS) $(SANITIZE) -c $< -o $@
+build/sanitized/%: build/sanitized/%.o build/sanitized/harness.o $(ASAN)/libsipwire.a
+	$(CC) $^ $(LINK) -Wl,--whole-archive $(ASAN_RT) -Wl,--no-whole-archive -ldl -lm -o $@
+
+# What Miri can run: pure functions, and shared memory that is plain memory of the process there.
+miri:
+	@if $(CARGO) miri --version >/dev/null 2>&1; then \
+	  MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=4 $(CARGO) miri test --locked --lib -- pure:: shm::; \
+	else echo "skipped: this toolchain has no cargo miri (rustup +nightly component add miri)"; fi
+
 check:
 	@.ci/check
 check-all:
@@ -155,4 +198,4 @@ install: $(LIBS)
 clean:
 	rm -rf build $(TARGET)
 
-.PHONY: FORCE all models need-cc need-lua need-dw kamailio c-tests check check-all header run install clean soak
+.PHONY: FORCE all models need-cc need-lua need-dw kamailio c-tests check check-all header run install clean soak fuzz-targets fuzz miri

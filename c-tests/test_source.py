@@ -53,7 +53,8 @@ def findings(pattern, applies=lambda floor, path: True):
 
 @pytest.mark.timeout(300)
 def test_rust_is_formatted():
-    run_ok(["cargo", "fmt", "--check"], limit=280, check_leftovers=False)
+    for package in ("Cargo.toml", "fuzz/Cargo.toml"):
+        run_ok(["cargo", "fmt", "--check", "--manifest-path", package], limit=140, check_leftovers=False)
 
 
 @pytest.mark.timeout(600)
@@ -297,6 +298,12 @@ def test_nothing_is_left_unfinished():
         for hit in marks.finditer(path.read_text(errors="replace"))
     ]
     assert not found, "\n".join(found)
+
+
+def test_every_fuzz_target_is_built_and_has_seeds():
+    entries = re.findall(r'^path = "fuzz_targets/(\w+)\.rs"', (TOP / "fuzz/Cargo.toml").read_text(), re.M)
+    assert sorted(entries) == sorted(path.stem for path in (TOP / "fuzz/fuzz_targets").glob("*.rs"))
+    assert all(any((TOP / "fuzz/seeds" / name).iterdir()) for name in entries)
 
 
 def test_the_words_of_shell_scripts_parse():
