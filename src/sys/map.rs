@@ -24,6 +24,12 @@ impl SharedMap {
     /// can be sealed: nobody who opens it through /proc can truncate it and make every
     /// participant's next access a SIGBUS.
     pub fn new(name: &str, len: usize) -> Result<SharedMap> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        if cfg!(miri) {
+            // It runs one process and knows no memfd.
+            let base = map(len, protection, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)?;
+            return Ok(SharedMap { base, len });
+        }
         let size = libc::off_t::try_from(len).map_err(|_| Errno::EOVERFLOW)?;
         let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
         // The kernel would not only refuse it, but end the process by SIGXFSZ.
@@ -37,12 +43,7 @@ impl SharedMap {
         // SAFETY: F_ADD_SEALS takes an int.
         retry(|| unsafe { libc::fcntl(memory.as_raw(), libc::F_ADD_SEALS, seals) })?;
         // The mapping keeps the memory; the descriptor is closed on return.
-        let base = map(
-            len,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED,
-            memory.as_raw(),
-        )?;
+        let base = map(len, protection, libc::MAP_SHARED, memory.as_raw())?;
         Ok(SharedMap { base, len })
     }
 
