@@ -144,8 +144,8 @@ fuzz: fuzz-targets
 	@mkdir -p build/fuzz/kept
 	@.ci/fuzz $(SECONDS) build/fuzz
 
-# The C tests with the sanitizers of the C compiler, and one runtime for both languages.
-SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+# The C tests with the sanitizers of the C compiler, and one runtime for both languages. Instrumented code warns of more.
+SANITIZE := -O1 -g -Wno-error -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 ASAN_RT   = $(wildcard $(shell rustc --print target-libdir)/librustc-*_rt.asan.a)
 build/sanitized/harness.o: c-tests/harness.c c-tests/harness.h $(wildcard c-tests/harness/*.c) include/sipwire.h | need-cc
 	@mkdir -p $(@D)

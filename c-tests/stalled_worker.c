@@ -8,6 +8,7 @@ enum { PEERS = 12 };
 int main(int argc, char **argv) {
   h_init(argc, argv);
   h_setting("worker_hold", "60s");
+  h_setting("worker_stall", "500ms"); /* on a busy machine no worker passes for stalled before it is */
   h_start(2);
   h_peer *peer[PEERS], *blocked = h_client();
   for (int i = 0; i < PEERS; i++) peer[i] = h_client();
