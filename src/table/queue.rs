@@ -35,13 +35,6 @@ pub fn append_inbox(blocks: Blocks<'_>, queue: &Output, newest: u32) -> u32 {
     count
 }
 
-/// Sets the end right, from the links: who had the queue died and may have been about to say that the end
-/// is another one. Without this the next message would take the place of the last.
-pub fn mend(blocks: Blocks<'_>, queue: &Output) {
-    let last = blocks.list(queue.queue_head.get()).last();
-    queue.queue_tail.set(last.unwrap_or(0));
-}
-
 /// Takes the first message out. Before that it is marked with what becomes of it.
 pub fn pop(blocks: Blocks<'_>, queue: &Output) -> Option<u32> {
     let first = queue.queue_head.get();

@@ -14,7 +14,7 @@ use crate::shm::gate;
 use crate::shm::participants::{End, SUPERVISOR, Tenant};
 use crate::sync::{Ordering, Word};
 use crate::table::slot::Slot;
-use crate::table::{blacklist, index, partial, phase, queue};
+use crate::table::{blacklist, index, partial, phase};
 use std::collections::HashSet;
 
 const LOG_ERROR: u8 = 1;
@@ -116,7 +116,6 @@ impl Supervisor {
     }
 
     fn recover_slot(&mut self, index: u32, slot: &Slot, dead: Holder) {
-        let context = self.context.clone();
         let owner = slot.owner();
         if owner.state() == OwnerState::Free {
             return;
@@ -133,7 +132,6 @@ impl Supervisor {
         let mut ended = None;
         // Half a message may be on the wire: the stream is lost.
         if gate::evict(&slot.output.gate, dead) {
-            queue::mend(context.segment.blocks(), &slot.output);
             ended = Some(Reason::SenderDied);
         }
         if owner.worker() == dead {
@@ -313,11 +311,6 @@ impl Supervisor {
         };
         if let Some(to) = to {
             let _ = slot.swap_owner(owner, owner.to_supervisor(to));
-        }
-        // From here on nobody takes the gate: with no holder the queue is ours (TBL-4).
-        gate::close(&slot.output.gate);
-        if gate::load(&slot.output.gate).holder() == 0 {
-            queue::mend(segment.blocks(), &slot.output);
         }
         self.end(index, slot, Reason::SupervisorGone, 0, Mode::Now);
     }
