@@ -247,6 +247,8 @@ impl Supervisor {
             .journal
             .finish(segment.blocks(), segment.participants());
         partial::finish(segment, SUPERVISOR);
+        segment.log().recover(SUPERVISOR);
+        blacklist::recover(segment.blacklist(), SUPERVISOR);
         header.gauges.connections.set(0);
         header.gauges.slots_used.set(0);
         header.gauges.accept_paused.set(0);
