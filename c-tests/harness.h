@@ -84,6 +84,7 @@ extern int h_stderr; /* where failures are printed */
 extern bool h_full; /* --full: full-length times */
 extern sipwire_instance *h_instance;
 extern sipwire_config *h_config; /* set it between h_init and h_start */
+extern bool h_workers_die;       /* some die inside on_open or on_close: these may be missing at the end */
 extern bool h_no_listener;       /* set before h_start: do not add tcp:127.0.0.1:0 */
 
 void h_init(int argc, char **argv);
@@ -109,6 +110,7 @@ pid_t h_worker_pid(int worker);
 pid_t h_fork_supervisor(void);
 pid_t h_fork_worker(int worker); /* also to replace a dead one */
 pid_t h_fork(void (*body)(void *), void *argument); /* a child that dies with us and holds none of our peers */
+void h_runs_loop(pid_t pid);     /* a child of h_fork that ends by sipwire_stop */
 /* Without a word about it a child ends with 0, and not before h_stop. Else say, before it can have ended, how it does: */
 void h_expect_code(pid_t pid, int code);     /* with this exit code */
 void h_expect_signal(pid_t pid, int signal); /* by this signal */
@@ -263,6 +265,7 @@ h_full_listener h_full_listener_open(sipwire_addr *out);
 
 /* ---- the ledger: every numbered message is accounted for once ---- */
 void h_ledger_receive(h_peer *peer);  /* takes every whole message the peer has and checks number, body, order */
+void h_ledger_take(const h_frame *frame); /* the same for one message of a peer that receives others too */
 uint32_t h_ledger_received(uint32_t tag);
 uint32_t h_ledger_accepted(uint32_t tag);
 uint32_t h_ledger_failed(uint32_t tag);
@@ -275,6 +278,12 @@ void h_tail_failed(uint32_t tag, uint32_t count, size_t size, int32_t reason);
 /* Each accepted one was received or reported failed, exactly once, and no other was. */
 void h_ledger_check(void);
 bool h_ledger_settled(void); /* the same as a question, for WAIT */
+/* One tag, of whose messages a death may have cost some: received, lost with what the kernel had, and reported, in this
+ * order of their numbers if all went through one connection. `both`: received, and reported too, because the writer died
+ * before it could note that. `returned_not`: sends that were begun and did not return. */
+typedef struct h_account { uint32_t received, lost, failed, both, returned_not, wrong_number; const char *wrong; } h_account;
+h_account h_ledger_account(uint32_t tag, bool one_connection);
+void h_ledger_forget(uint32_t tag); /* its numbers begin anew */
 
 /* Functions that can fail say where the test called them. */
 void h_at(const char *file, int line);

@@ -66,6 +66,11 @@ pid_t h_fork_worker(int worker) {
   return worker_pids[worker];
 }
 
+void h_runs_loop(pid_t pid) {
+  for (int i = 0; i < child_count; i++)
+    if (children[i].pid == pid) children[i].runs_loop = true;
+}
+
 /* The one that lives, if there are several with this pid: the kernel uses them again. */
 static child *child_of(pid_t pid) {
   child *found = NULL;

@@ -9,20 +9,49 @@ uint32_t h_ledger_received(uint32_t tag) { return ledger_count(tag, RECEIVED); }
 uint32_t h_ledger_accepted(uint32_t tag) { return ledger_count(tag, ACCEPTED); }
 uint32_t h_ledger_failed(uint32_t tag) { return ledger_count(tag, FAILED); }
 
-void h_ledger_receive(h_peer *peer) {
-  static int64_t last[MAX_TAGS]; /* the last number of each sender, over all peers of the test, plus 1 */
-  h_frame frame;
+static int64_t last_taken[MAX_TAGS]; /* the last number of each sender, over all peers of the test, plus 1 */
+
+void h_ledger_take(const h_frame *frame) {
   char value[64];
-  while (h_next(peer, &frame)) {
-    uint32_t tag, number;
-    if (!h_header(frame.data, frame.header_length, "X-Number", value, sizeof value) || sscanf(value, "%u %u", &tag, &number) != 2)
-      h_fail("ledger", 0, "not a numbered message: %.*s", (int)frame.header_length, frame.data);
-    for (size_t i = 0; i < frame.body_length; i++)
-      if (frame.body[i] != numbered_byte(tag, number, i)) h_fail("ledger", 0, "message %u/%u: byte %zu of the body is wrong", tag, number, i);
-    ledger_mark(tag, number, RECEIVED, "received");
-    if ((int64_t)number < last[tag]) h_fail("ledger", 0, "message %u/%u came after %u/%lld", tag, number, tag, (long long)last[tag] - 1);
-    last[tag] = (int64_t)number + 1;
+  uint32_t tag, number;
+  if (!h_header(frame->data, frame->header_length, "X-Number", value, sizeof value) || sscanf(value, "%u %u", &tag, &number) != 2)
+    h_fail("ledger", 0, "not a numbered message: %.*s", (int)frame->header_length, frame->data);
+  for (size_t i = 0; i < frame->body_length; i++)
+    if (frame->body[i] != numbered_byte(tag, number, i)) h_fail("ledger", 0, "message %u/%u: byte %zu of the body is wrong", tag, number, i);
+  ledger_mark(tag, number, RECEIVED, "received");
+  if ((int64_t)number < last_taken[tag])
+    h_fail("ledger", 0, "message %u/%u came after %u/%lld", tag, number, tag, (long long)last_taken[tag] - 1);
+  last_taken[tag] = (int64_t)number + 1;
+}
+
+void h_ledger_receive(h_peer *peer) {
+  h_frame frame;
+  while (h_next(peer, &frame)) h_ledger_take(&frame);
+}
+
+h_account h_ledger_account(uint32_t tag, bool one_connection) {
+  h_account a = {0};
+  for (uint32_t number = 0; number < MAX_NUMBERS && mem->ledger[tag][number]; number++) {
+    uint8_t marks = mem->ledger[tag][number];
+    bool refused = marks & REFUSED, received = marks & RECEIVED, failed = marks & FAILED;
+    const char *wrong = NULL;
+    if (refused && (received || failed)) wrong = "was refused, yet received or reported";
+    if (one_connection && received && (a.lost || a.failed)) wrong = "was received behind one that was not";
+    if (!(marks & (ACCEPTED | REFUSED))) a.returned_not++;
+    if (refused || (!(marks & ACCEPTED) && !received && !failed)) continue;
+    if (one_connection && !received && !failed && a.failed) wrong = "was not reported, but one before it was";
+    if (wrong && !a.wrong) a.wrong = wrong, a.wrong_number = number;
+    a.received += received;
+    a.failed += failed && !received;
+    a.both += failed && received;
+    a.lost += !received && !failed;
   }
+  return a;
+}
+
+void h_ledger_forget(uint32_t tag) {
+  last_taken[tag] = 0;
+  for (uint32_t number = 0; number < MAX_NUMBERS && mem->ledger[tag][number]; number++) mem->ledger[tag][number] = 0;
 }
 
 static const char *ledger_wrong(uint32_t *tag_out, uint32_t *number_out) {
@@ -33,7 +62,7 @@ static const char *ledger_wrong(uint32_t *tag_out, uint32_t *number_out) {
       if ((marks & REFUSED) && (marks & (RECEIVED | FAILED))) return "was refused, yet received or reported";
       if ((marks & RECEIVED) && (marks & FAILED)) return "was received whole and reported failed";
       if ((marks & ACCEPTED) && !(marks & (RECEIVED | FAILED))) return "was accepted, and neither received nor reported failed";
-      if (!(marks & (ACCEPTED | REFUSED)) && marks) return "was never sent, yet received or reported";
+      if (!(marks & (ACCEPTED | REFUSED)) && (marks & (RECEIVED | FAILED))) return "was never sent, yet received or reported";
     }
   return NULL;
 }

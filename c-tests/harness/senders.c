@@ -118,6 +118,7 @@ static void text_work(h_sender *self) { timed_send(&self->job, self->job.text, s
 /* The failure report may come before sipwire_send returns: the ledger keeps both marks apart. */
 static int32_t send_number(h_job *job, uint32_t tag, uint32_t number, size_t size, char *buffer) {
   if (h_numbered(buffer, size, tag, number) != size) h_fail("harness", 0, "no numbered message of %zu bytes", size);
+  ledger_mark(tag, number, TRIED, "tried");
   int32_t rc = timed_send(job, buffer, size, (uint64_t)tag << 32 | number);
   ledger_mark(tag, number, rc >= 0 ? ACCEPTED : REFUSED, "sent");
   return rc;
