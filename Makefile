@@ -94,10 +94,19 @@ build/kamailio/sipwire.so: $(MODULE) examples-c/kamailio/exports build/libsipwir
 	$(CC) -shared $(CFLAGS) $(MODULE) build/libsipwire.a $(LINK) -Wl,--version-script=examples-c/kamailio/exports -o $@
 
 # ---- the tests ----
-c-tests: $(C_TESTS) build/c-tests/tracer build/c-tests/sleeper
+c-tests: $(C_TESTS) build/c-tests/tracer build/c-tests/sleeper build/crash/points
 build/c-tests/harness.o: c-tests/harness.c c-tests/harness.h $(wildcard c-tests/harness/*.c) include/sipwire.h | need-cc
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) -pthread -c $< -o $@
+# A library in which a process can be made to end at any step, and the tests of that; see c-tests/crash/.
+build/crash/libsipwire.a: $(RUST)
+	@.ci/need cc=gcc ld=binutils cargo
+	@mkdir -p $(@D)
+	RUSTFLAGS='--cfg crash_points' $(CARGO) rustc --locked --profile crash --lib --crate-type staticlib --target-dir $(TARGET)/crash
+	cp $(TARGET)/crash/crash/libsipwire.a $@
+CRASH := $(wildcard c-tests/crash/*.c)
+build/crash/points: $(CRASH) c-tests/crash/crash.h c-tests/deadline.h build/c-tests/harness.o build/crash/libsipwire.a
+	$(CC) $(FLAGS) $(CRASH) build/c-tests/harness.o build/crash/libsipwire.a $(LINK) -lm -o $@
 # The parser of sipd is tested alone, with the sanitizers.
 build/c-tests/sipd_parser: c-tests/sipd_parser.c $(addprefix examples-c/sipd/,sip.c sip_values.c text.c sip.h text.h) | need-cc
 	@mkdir -p $(@D)

@@ -1,21 +1,18 @@
-//! Crash points for C tests (`c-tests/crash.h`): in a library built with `--cfg crash_points` only.
+//! Crash points for C tests (`c-tests/crash/crash.h`): in a library built with `--cfg crash_points` only.
 
+use super::instance::shared;
+use super::types::sipwire_instance;
+use crate::sync::crash;
 use core::ffi::c_char;
 
-use crate::sync::crash;
-
-/// How many points were passed so far, by any process.
+/// Points have numbers below this.
 #[unsafe(no_mangle)]
 pub extern "C" fn sipwire_crash_points() -> u32 {
-    crash::table().map_or(0, |points| {
-        points
-            .iter()
-            .take_while(|point| point.location().is_some())
-            .count() as u32
-    })
+    crash::POINTS as u32
 }
 
-/// Where a point is, as FILE:LINE:COLUMN, NUL-terminated and cut to `size` bytes.
+/// Where a point is, as FILE:LINE:COLUMN, NUL-terminated and cut to `size` bytes; empty: there is none
+/// with this number (yet).
 ///
 /// # Safety
 /// `out` takes `size` bytes.
@@ -40,6 +37,14 @@ pub extern "C" fn sipwire_crash_hits(number: u32, role: u32) -> u64 {
         .map_or(0, |point| point.hits(role as usize))
 }
 
+/// How often processes of a role ended at a point.
+#[unsafe(no_mangle)]
+pub extern "C" fn sipwire_crash_ends(number: u32, role: u32) -> u64 {
+    crash::table()
+        .and_then(|points| points.get(number as usize))
+        .map_or(0, |point| point.ends(role as usize))
+}
+
 /// The calling process counts as `role` (0 to 3).
 #[unsafe(no_mangle)]
 pub extern "C" fn sipwire_crash_role(role: u32) {
@@ -50,4 +55,31 @@ pub extern "C" fn sipwire_crash_role(role: u32) {
 #[unsafe(no_mangle)]
 pub extern "C" fn sipwire_crash_at(number: u32, times: u64) {
     crash::arm(number, times);
+}
+
+/// What is left by nobody who lives, as four numbers: blocks, free blocks that nobody finds, log records,
+/// blacklist entries. False: no instance.
+///
+/// # Safety
+/// `instance` lives; `out` takes four numbers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sipwire_crash_strays(
+    instance: *const sipwire_instance,
+    out: *mut [u32; 4],
+) -> bool {
+    // SAFETY: the caller's promise.
+    let Ok(instance) = (unsafe { shared(instance) }) else {
+        return false;
+    };
+    let found = instance.strays();
+    // SAFETY: the caller's promise.
+    unsafe {
+        *out = [
+            found.blocks,
+            found.hidden,
+            found.log_records,
+            found.blacklist_entries,
+        ]
+    };
+    true
 }

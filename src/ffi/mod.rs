@@ -19,6 +19,7 @@ pub mod blacklist;
 pub mod stats;
 
 mod boundary;
+/// cbindgen:ignore
 #[cfg(crash_points)]
 pub mod crash;
 mod host;

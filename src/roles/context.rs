@@ -95,6 +95,7 @@ impl Context {
     }
 
     /// P2: the caller has something for the supervisor and has put it where it looks.
+    #[cfg_attr(crash_points, track_caller)]
     pub fn wake_supervisor(&self) {
         if self.segment.header().line_sleep.sleeping.load_sync() == 1 {
             self.wake.notify();

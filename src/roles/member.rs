@@ -17,7 +17,7 @@ use crate::sys::fdpass::{self, Receive};
 use crate::sys::{self, Fd, RawFd};
 
 /// Blocks a participant keeps between two sends.
-const KEPT_BLOCKS: usize = 4;
+pub const KEPT_BLOCKS: usize = 4;
 
 /// How many connections' fds a worker keeps when the setting leaves it to us: most of what its
 /// process may open, but never all.

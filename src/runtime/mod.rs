@@ -1,6 +1,8 @@
 //! Floor 5: an instance put together: made before any fork, then run by threads or processes.
 #![forbid(unsafe_code)]
 
+#[cfg(crash_points)]
+pub mod audit;
 pub mod instance;
 pub mod membership;
 pub mod run;

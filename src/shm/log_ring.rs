@@ -193,6 +193,13 @@ impl LogRing<'_> {
         self.header.ready.fetch_add(1, SeqCst);
     }
 
+    /// Records that somebody is writing or reading.
+    #[cfg(crash_points)]
+    pub fn unfinished(&self) -> u32 {
+        let busy = |record: &&Record| !matches!(record.word.load(SeqCst), FREE | READY);
+        self.records.iter().filter(busy).count() as u32
+    }
+
     /// All records, first the one where message `next_seq` begins to look for room: in a ring that
     /// is full the oldest.
     fn oldest_first(&self, next_seq: u64) -> impl Iterator<Item = &Record> {

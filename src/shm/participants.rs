@@ -121,6 +121,7 @@ impl Record {
     pub fn tenant(&self) -> Tenant {
         Tenant(self.tenant.load_sync())
     }
+    #[cfg_attr(crash_points, track_caller)]
     fn swap(&self, from: Tenant, to: Tenant) -> bool {
         self.tenant
             .compare_exchange(from.0, to.0, Ordering::SeqCst, Ordering::SeqCst)

@@ -1,9 +1,9 @@
 //! Crash points: every place of the sources that changes a shared word, and every system call. Nobody
-//! lists them: a place is a point as soon as it is passed, and its number is the order in which it was.
+//! lists them: a place is a point as soon as it is passed, and its number is its place in a table.
 //!
 //! A test runs what it wants to see survive, reads which points its roles passed, and then lets a
 //! participant end right after one of them, as by SIGKILL. In a library built with `--cfg crash_points`
-//! only; c-tests/crash.h has the calls.
+//! only; c-tests/crash/crash.h has the calls.
 #![allow(unsafe_code)] // a table shared between processes
 
 use core::panic::Location;
@@ -12,7 +12,8 @@ use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::
 use crate::sys;
 use crate::sys::map::SharedMap;
 
-pub const POINTS: usize = 2048;
+/// Several times as many as there are, so that a place is found at once.
+pub const POINTS: usize = 4096;
 /// What a process says it is: points are counted for each.
 pub const ROLES: usize = 4;
 
@@ -21,6 +22,8 @@ pub struct Point {
     /// Address of the `Location`, the same in every forked process.
     location: AtomicUsize,
     hits: [AtomicU64; ROLES],
+    /// Processes that ended here.
+    ends: [AtomicU64; ROLES],
 }
 
 static STATE: AtomicU8 = AtomicU8::new(0);
@@ -55,6 +58,18 @@ impl Point {
     pub fn hits(&self, role: usize) -> u64 {
         self.hits.get(role).map_or(0, |hits| hits.load(SeqCst))
     }
+    pub fn ends(&self, role: usize) -> u64 {
+        self.ends.get(role).map_or(0, |ends| ends.load(SeqCst))
+    }
+    /// It is the point of `here`, or becomes it.
+    fn is_of(&self, here: &'static Location<'static>) -> bool {
+        if self.location().is_none() {
+            let address = core::ptr::from_ref(here) as usize;
+            let _ = self.location.compare_exchange(0, address, SeqCst, SeqCst);
+        }
+        // The same place may have several `Location`s, one for each copy of its function.
+        self.location() == Some(here)
+    }
 }
 
 /// The calling process counts as `role` from now on.
@@ -68,28 +83,36 @@ pub fn arm(point: u32, times: u64) {
     ARMED.store(point + 1, SeqCst);
 }
 
+/// Where in the table the point of a place is looked for first.
+fn home(here: &Location<'_>) -> usize {
+    let file = here.file().as_bytes();
+    let letters = file.iter().rev().take(12);
+    let hash = letters.fold(
+        here.line() as usize * 64 + here.column() as usize,
+        |hash, letter| hash.wrapping_mul(31).wrapping_add(usize::from(*letter)),
+    );
+    hash.wrapping_mul(0x9E37_79B9) >> 8
+}
+
 /// A step was done. Called by the words and by the wrappers of system calls.
 #[track_caller]
 pub fn passed() {
     let here = Location::caller();
     let Some(points) = table() else { return };
-    for (number, point) in points.iter().enumerate() {
-        match point.location() {
-            // The same place may have several `Location`s, one for each copy of its function.
-            Some(known) if known == here => {}
-            Some(_) => continue,
-            None => {
-                let address = core::ptr::from_ref(here) as usize;
-                let taken = point.location.compare_exchange(0, address, SeqCst, SeqCst);
-                if taken.is_err() && point.location() != Some(here) {
-                    continue;
-                }
-            }
-        }
-        if let Some(hits) = point.hits.get(ROLE.load(SeqCst)) {
+    let home = home(here);
+    for i in 0..POINTS {
+        let number = home.wrapping_add(i) % POINTS;
+        let Some(point) = points.get(number).filter(|point| point.is_of(here)) else {
+            continue;
+        };
+        let role = ROLE.load(SeqCst);
+        if let Some(hits) = point.hits.get(role) {
             hits.fetch_add(1, SeqCst);
         }
         if ARMED.load(SeqCst) as usize == number + 1 && LEFT.fetch_sub(1, SeqCst) == 1 {
+            if let Some(ends) = point.ends.get(role) {
+                ends.fetch_add(1, SeqCst);
+            }
             sys::process::end_at_once();
         }
         return;

@@ -22,12 +22,14 @@ impl EventFd {
     }
 
     /// See [`notify_raw`].
+    #[cfg_attr(crash_points, track_caller)]
     pub fn notify(&self) {
         notify_raw(self.0.as_raw());
     }
 
     /// Makes it unreadable again. Drain first, then look for work: the other order loses what is
     /// posted between the two.
+    #[cfg_attr(crash_points, track_caller)]
     pub fn drain(&self) {
         let mut count = 0u64;
         // SAFETY: eventfd reads exactly the 8 bytes that `count` offers. EAGAIN (nothing there) is
@@ -38,6 +40,7 @@ impl EventFd {
 
 /// Notifies an eventfd by number. Never blocks; safe in a signal handler, so errno is put back: the
 /// interrupted code may be about to read its own.
+#[cfg_attr(crash_points, track_caller)]
 pub fn notify_raw(fd: RawFd) {
     let before = process::errno_get();
     let one = 1u64;

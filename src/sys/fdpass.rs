@@ -63,6 +63,7 @@ pub fn channel() -> Result<(Fd, Fd)> {
 /// Sends one message of 1 to 64 bytes with up to 4 descriptors; all or nothing. The receiver gets
 /// duplicates, the caller keeps its own. EINVAL for other sizes: an empty message would look like
 /// the end of the channel.
+#[cfg_attr(crash_points, track_caller)]
 pub fn pass(fd: RawFd, payload: &[u8], fds: &[RawFd]) -> Passed {
     if payload.is_empty() || payload.len() > MAX_PAYLOAD_BYTES || fds.len() > MAX_FDS {
         return Passed::Failed(Errno::EINVAL);
@@ -103,6 +104,7 @@ pub fn pass(fd: RawFd, payload: &[u8], fds: &[RawFd]) -> Passed {
 
 /// Takes one message. Every descriptor that arrives is owned by the result or closed. A message
 /// longer than `buf` is EMSGSIZE and lost.
+#[cfg_attr(crash_points, track_caller)]
 pub fn receive(fd: RawFd, buf: &mut [u8]) -> Receive {
     let mut part = libc::iovec {
         iov_base: buf.as_mut_ptr().cast(),

@@ -78,16 +78,19 @@ impl Poll {
         self.poll.as_raw_fd()
     }
 
+    #[cfg_attr(crash_points, track_caller)]
     pub fn add(&self, fd: RawFd, token: u64, interest: Interest) -> Result<()> {
         control(self.fd(), libc::EPOLL_CTL_ADD, fd, token, interest)
     }
 
     /// Also arms a one-shot registration again; readiness that is already there is reported.
+    #[cfg_attr(crash_points, track_caller)]
     pub fn modify(&self, fd: RawFd, token: u64, interest: Interest) -> Result<()> {
         control(self.fd(), libc::EPOLL_CTL_MOD, fd, token, interest)
     }
 
     /// Events of this descriptor that the last wait fetched are still in `events`.
+    #[cfg_attr(crash_points, track_caller)]
     pub fn remove(&self, fd: RawFd) -> Result<()> {
         delete(self.fd(), fd)
     }
@@ -128,10 +131,12 @@ impl Poll {
 
 /// Removes from another loop's epoll in the same process. A number that is not registered there
 /// is no error: whoever was first has done it.
+#[cfg_attr(crash_points, track_caller)]
 pub fn epoll_remove(epoll_fd: RawFd, fd: RawFd) {
     let _ = delete(epoll_fd, fd);
 }
 
+#[cfg_attr(crash_points, track_caller)]
 fn control(
     epoll: RawFd,
     operation: libc::c_int,
@@ -147,6 +152,7 @@ fn control(
     retry(|| unsafe { libc::epoll_ctl(epoll, operation, fd, &raw mut event) }).map(drop)
 }
 
+#[cfg_attr(crash_points, track_caller)]
 fn delete(epoll: RawFd, fd: RawFd) -> Result<()> {
     // SAFETY: DEL takes no event.
     retry(|| unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_DEL, fd, ptr::null_mut()) }).map(drop)

@@ -123,6 +123,7 @@ pub fn peer_addr(fd: RawFd) -> Result<Addr> {
 }
 
 /// Takes one waiting connection.
+#[cfg_attr(crash_points, track_caller)]
 pub fn accept(listener: RawFd) -> Accepted {
     let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: `ask` gives a buffer and its length.
@@ -225,6 +226,7 @@ pub fn plain_options(fd: RawFd) -> SocketOptions {
 
 /// Starts a connection, from the local address `from` if given. Options are best effort: a peer is
 /// worth more than its TOS.
+#[cfg_attr(crash_points, track_caller)]
 pub fn dial(to: &Addr, from: Option<&Addr>, opts: &SocketOptions) -> Dial {
     match try_dial(to, from, opts) {
         Ok((fd, Ok(_) | Err(Errno::EISCONN))) => Dial::Connected(fd),
@@ -273,6 +275,7 @@ fn try_dial(to: &Addr, from: Option<&Addr>, opts: &SocketOptions) -> Result<(Fd,
 }
 
 /// Takes the pending error (the kernel forgets it); 0 is none.
+#[cfg_attr(crash_points, track_caller)]
 pub fn socket_error(fd: RawFd) -> Errno {
     match get(fd, libc::SOL_SOCKET, libc::SO_ERROR) {
         Ok(pending) => Errno(pending),
@@ -283,6 +286,7 @@ pub fn socket_error(fd: RawFd) -> Errno {
 /// Gives the kernel what it takes now; EAGAIN when that is nothing. `more` says that the rest
 /// follows at once: the kernel then holds back an incomplete segment, at most 200 ms, see
 /// [`push_out`]. Beyond 1024 parts (the kernel's limit) the rest counts as not taken.
+#[cfg_attr(crash_points, track_caller)]
 pub fn send_parts(fd: RawFd, parts: &[IoSlice<'_>], more: bool) -> Result<usize> {
     let mut flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     if more {
@@ -299,15 +303,18 @@ pub fn send_parts(fd: RawFd, parts: &[IoSlice<'_>], more: bool) -> Result<usize>
 }
 
 /// Reads what is there; 0 is the peer's end (or an empty `buf`), EAGAIN nothing yet.
+#[cfg_attr(crash_points, track_caller)]
 pub fn recv(fd: RawFd, buf: &mut [u8]) -> Result<usize> {
     recv_with(fd, buf, 0)
 }
 
 /// As `recv`, and leaves it there.
+#[cfg_attr(crash_points, track_caller)]
 pub fn peek(fd: RawFd, buf: &mut [u8]) -> Result<usize> {
     recv_with(fd, buf, libc::MSG_PEEK)
 }
 
+#[cfg_attr(crash_points, track_caller)]
 fn recv_with(fd: RawFd, buf: &mut [u8], flags: libc::c_int) -> Result<usize> {
     let (base, len) = (buf.as_mut_ptr(), buf.len());
     let flags = flags | libc::MSG_DONTWAIT;
@@ -317,6 +324,7 @@ fn recv_with(fd: RawFd, buf: &mut [u8], flags: libc::c_int) -> Result<usize> {
 }
 
 /// Drops the first `len` bytes of what is there (tcp(7): MSG_TRUNC).
+#[cfg_attr(crash_points, track_caller)]
 pub fn discard(fd: RawFd, len: usize) {
     let flags = libc::MSG_TRUNC | libc::MSG_DONTWAIT;
     let nowhere = core::ptr::null_mut();
@@ -325,19 +333,22 @@ pub fn discard(fd: RawFd, len: usize) {
 }
 
 /// Sends FIN after what the kernel still holds.
+#[cfg_attr(crash_points, track_caller)]
 pub fn shutdown_write(fd: RawFd) {
     // SAFETY: no pointers. Fails only when there is no connection left.
-    unsafe { libc::shutdown(fd, libc::SHUT_WR) };
+    let _ = retry(|| unsafe { libc::shutdown(fd, libc::SHUT_WR) });
 }
 
 /// As `shutdown_write`, and reads end too, on every duplicate.
+#[cfg_attr(crash_points, track_caller)]
 pub fn shutdown_both(fd: RawFd) {
     // SAFETY: as above.
-    unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+    let _ = retry(|| unsafe { libc::shutdown(fd, libc::SHUT_RDWR) });
 }
 
 /// Ends the connection with RST now, even while other processes hold duplicates: closing with
 /// SO_LINGER 0 would act only at the last of them. What the kernel had not sent is dropped.
+#[cfg_attr(crash_points, track_caller)]
 pub fn abort(fd: RawFd) {
     let nowhere = libc::sockaddr {
         sa_family: libc::AF_UNSPEC as libc::sa_family_t,
@@ -350,6 +361,7 @@ pub fn abort(fd: RawFd) {
 
 /// Pushes out what `more` held back: clearing TCP_CORK does that even when it is not set, and leaves
 /// TCP_NODELAY as the setting wants it.
+#[cfg_attr(crash_points, track_caller)]
 pub fn push_out(fd: RawFd) {
     let _ = set(fd, libc::IPPROTO_TCP, libc::TCP_CORK, 0);
 }
@@ -363,6 +375,7 @@ pub fn unsent_bytes(fd: RawFd) -> Result<u32> {
 }
 
 /// See [`super::close`].
+#[cfg_attr(crash_points, track_caller)]
 pub fn close(fd: RawFd) {
     super::close(fd);
 }
@@ -380,6 +393,7 @@ fn bind(fd: RawFd, addr: &Addr) -> Result<()> {
     retry(|| unsafe { libc::bind(fd, local.as_ptr(), len) }).map(drop)
 }
 
+#[cfg_attr(crash_points, track_caller)]
 fn set(fd: RawFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> Result<()> {
     let len = size_of::<libc::c_int>() as libc::socklen_t;
     let value = (&raw const value).cast();
@@ -387,6 +401,7 @@ fn set(fd: RawFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> 
     retry(|| unsafe { libc::setsockopt(fd, level, name, value, len) }).map(drop)
 }
 
+#[cfg_attr(crash_points, track_caller)]
 fn get(fd: RawFd, level: libc::c_int, name: libc::c_int) -> Result<libc::c_int> {
     let mut value: libc::c_int = 0;
     let mut len = size_of::<libc::c_int>() as libc::socklen_t;

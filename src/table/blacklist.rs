@@ -198,6 +198,13 @@ pub fn count(entries: &[Entry], now_ms: u64) -> u32 {
     entries.iter().filter(live).count() as u32
 }
 
+/// Entries that somebody is changing.
+#[cfg(crash_points)]
+pub fn unfinished(entries: &[Entry]) -> u32 {
+    let busy = |entry: &&Entry| entry.word.load(SeqCst) & WRITER_MASK != 0;
+    entries.iter().filter(busy).count() as u32
+}
+
 /// Makes what a dead writer left half written empty. For the supervisor, once it has proof that
 /// `dead_writer` takes no further step. The stamp goes last: a supervisor that dies in here
 /// leaves it for the next one.

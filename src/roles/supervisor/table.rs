@@ -379,9 +379,11 @@ impl Supervisor {
 
     /// Phases are read by workers and senders: sequentially consistent, so that whoever changes
     /// its own word first and reads this one after does not miss it.
+    #[cfg_attr(crash_points, track_caller)]
     pub(super) fn set_phase(&self, slot: &Slot, bits: u32) {
         slot.supervised.phase.fetch_or(bits, Ordering::SeqCst);
     }
+    #[cfg_attr(crash_points, track_caller)]
     pub(super) fn clear_phase(&self, slot: &Slot, bits: u32) {
         slot.supervised.phase.fetch_and(!bits, Ordering::SeqCst);
     }

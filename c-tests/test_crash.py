@@ -1,0 +1,134 @@
+"""SIGKILL at every step that changes a shared word (build/crash/points), and that no step was forgotten: the steps are
+read from src/, the deaths from what the program prints."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from run import BUILD, CHECK_ALL, TOP, run_ok
+
+ROLES = ["supervisor", "worker", "sender"]
+FLOORS = ["shm", "table", "roles"]
+
+# A call that changes a word. Words of one process only are changed by the same names.
+STEP = re.compile(
+    r"\.(?:set|store_sync|bump|store|compare_exchange|swap|fetch_(?:or|and|add|sub|max|update)|note|want)\("
+    r"|\b(?:swap_owner|set_phase|clear_phase)\(|\bswap\(gate,|context\.post\("
+)
+PRIVATE = re.compile(r"\bmember\.(?:batch|corked|end_posted|in_callback)|more\.then_some|\.in_callback\.|announced_to|swept_ms|supervises|\bcontext\.claimed")
+FUNCTION = re.compile(r"\s*(?:pub(?:\(\w+\))? )?(?:const )?fn (\w+)")
+
+# Where nobody has to die, and why: (FILE, function) and the beginnings of the lines that are meant, none: all.
+# A race: passed only when two processes meet in one instant, so it is not known that somebody dies there in every run.
+BEFORE = "before there is a second participant"
+STOP = "in the stop of the instance, after which nothing is served"
+SCRIBBLE = "only in a segment that was scribbled on"
+NO_FDS = "only when a process has no descriptor or block left; see fd_exhaustion.c and io_error.c"
+HOLDER = "only behind a living sender that is stopped with the gate"
+RACE = "a race"
+EXEMPT = {
+    ("src/shm/gate.rs", "evict"): (RACE,),
+    ("src/shm/header.rs", "note_gone"): ("by those who see that the supervisor is dead; one store that may be done again",),
+    ("src/shm/header.rs", "stop"): (STOP,),
+    ("src/shm/log_ring.rs", "write"): ("a full log ring, counted", "self.header.dropped"),
+    ("src/shm/log_ring.rs", "drain"): (RACE,),
+    ("src/shm/log_ring.rs", "recover"): (RACE,),
+    ("src/shm/participants.rs", "tell_end"): ("by the host or by who frees the instance; may be told again",),
+    ("src/shm/participants.rs", "restart_recovery"): (RACE,),
+    ("src/table/segment.rs", "new"): (BEFORE,),
+    ("src/table/segment.rs", "publish"): ("passed only when a value differs",),
+    ("src/table/segment.rs", "violation"): (SCRIBBLE,),
+    ("src/roles/context.rs", "drop"): ("by who frees the instance; may be told again",),
+    ("src/roles/member.rs", "announce"): (NO_FDS,),
+    ("src/roles/member.rs", "channel_closed"): (NO_FDS,),
+    ("src/roles/sender.rs", "write_directly"): (RACE, "self.context.post", "slot.want"),
+    ("src/roles/sender.rs", "no_blocks"): (NO_FDS,),
+    ("src/roles/sender.rs", "push_to_dial_list"): ("only at wq_max", "head.flags"),
+    ("src/roles/supervisor/accept.rs", "pause_accept"): (NO_FDS,),
+    ("src/roles/supervisor/accept.rs", "accepts_again"): (NO_FDS,),
+    ("src/roles/supervisor/death.rs", "recover_slot"): (RACE, "let _ = slot.swap_owner", "self.clear_phase", "slot.supervised"),
+    ("src/roles/supervisor/death.rs", "inherit_slot"): (RACE, "let _ = slot.swap_owner", "slot.supervised.phase.store_sync(0)"),
+    ("src/roles/supervisor/ending.rs", "end"): (RACE, "self.clear_phase", ".set(pack_reason"),
+    ("src/roles/supervisor/ending.rs", "advance_end"): (RACE,),
+    ("src/roles/supervisor/ending.rs", "finish_host"): ("only without on_close", "let _ = slot.swap_owner"),
+    ("src/roles/supervisor/ending.rs", "take_closes"): (RACE,),
+    ("src/roles/supervisor/flush.rs", "flush"): ("only with more than 256 KB queued", "slot.note"),
+    ("src/roles/supervisor/flush.rs", "wait_for_holder"): (HOLDER,),
+    ("src/roles/supervisor/flush.rs", "serve_held_gates"): (HOLDER,),
+    ("src/roles/supervisor/handoff.rs", "want_room"): (RACE,),
+    ("src/roles/supervisor/handoff.rs", "lend_or_wait"): (RACE,),
+    ("src/roles/supervisor/handoff.rs", "serve_waiting"): (RACE,),
+    ("src/roles/supervisor/handoff.rs", "watch_held"): (RACE,),
+    ("src/roles/supervisor/handoff.rs", "take_held"): (RACE,),
+    ("src/roles/supervisor/handoff.rs", "take_from_stalled"): (RACE,),
+    ("src/roles/supervisor/handoff.rs", "take_unread"): (RACE,),
+    ("src/roles/supervisor/mod.rs", "close"): (STOP,),
+    ("src/roles/supervisor/mod.rs", "close_slot"): (STOP,),
+    ("src/roles/supervisor/notices.rs", "tell_writable"): (RACE,),
+    ("src/roles/supervisor/notices.rs", "wait_for_room"): ("only near wq_max",),
+    ("src/roles/supervisor/notices.rs", "serve_room_wanted"): ("only near wq_max",),
+    ("src/roles/supervisor/notices.rs", "take_notices"): (RACE,),
+    ("src/roles/supervisor/notices.rs", "recover_notices"): (RACE,),
+    ("src/roles/supervisor/notices.rs", "inherit_notices"): (RACE,),
+    ("src/roles/supervisor/peers.rs", "forget_duplicate"): (NO_FDS,),
+    ("src/roles/supervisor/table.rs", "defer"): (NO_FDS,),
+    ("src/roles/worker/mod.rs", "take_lends"): (RACE,),
+    ("src/roles/worker/mod.rs", "on_lend"): (NO_FDS, "if slot.swap_owner", "context.post"),
+    ("src/roles/worker/mod.rs", "after_turn"): (RACE, "if ending"),
+    ("src/roles/worker/mod.rs", "close"): (RACE,),
+    ("src/roles/worker/turn.rs", "turn"): (RACE, "slot.want"),
+    ("src/roles/worker/turn.rs", "park"): (NO_FDS, ".want("),
+}
+
+
+def functions_that_pass_on(lines):
+    """Numbers of the lines of functions whose steps are their callers': a point is where the step is asked for."""
+    inside = set()
+    for i, line in enumerate(lines):
+        if "track_caller" not in line:
+            continue
+        indent = len(line) - len(line.lstrip())
+        for n in range(i, len(lines)):
+            inside.add(n)
+            if n > i and lines[n].rstrip() == " " * indent + "}":
+                break
+    return inside
+
+
+def steps():
+    """(file, line number, function, text) of every step."""
+    for floor in FLOORS:
+        for path in sorted((TOP / "src" / floor).rglob("*.rs")):
+            if "tests" in path.parts or path.name == "tests.rs":
+                continue
+            lines = path.read_text().split("#[cfg(test)]")[0].split("\n")
+            passed_on = functions_that_pass_on(lines)
+            function = ""
+            for i, line in enumerate(lines):
+                if match := FUNCTION.match(line):
+                    function = match[1]
+                elif STEP.search(line) and not PRIVATE.search(line) and i not in passed_on and not line.lstrip().startswith("//"):
+                    yield str(path.relative_to(TOP)), i + 1, function, line.strip()
+
+
+def is_exempt(file, function, text):
+    said = EXEMPT.get((file, function))
+    return said is not None and (len(said) == 1 or text.startswith(said[1:]))
+
+
+@pytest.mark.timeout(3600 if CHECK_ALL else 900)
+def test_death_at_every_point():
+    more = ["--full"] if CHECK_ALL else []
+    limit = 3000 if CHECK_ALL else 600
+    with ThreadPoolExecutor(len(ROLES)) as pool:
+        runs = [pool.submit(run_ok, [BUILD / "crash" / "points", role, *more], limit=limit) for role in ROLES]
+        output = "".join(one.result() for one in runs)
+    died = {(file, int(line)) for file, line in re.findall(r"^died \w+ (\S+):(\d+):\d+$", output, re.M)}
+    assert len(died) > 200, output[-2000:]
+    known = list(steps())
+    assert len(known) > 300
+    alive = [step for step in known if (step[0], step[1]) not in died]
+    forgotten = [f"{file}:{line} {function}: {text}" for file, line, function, text in alive if not is_exempt(file, function, text)]
+    assert not forgotten, "nobody was made to die behind these steps:\n" + "\n".join(forgotten)
+    for file, function in EXEMPT:
+        assert any((step[0], step[2]) == (file, function) for step in known), f"exempt and not there: {file} {function}"
