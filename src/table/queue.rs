@@ -35,6 +35,13 @@ pub fn append_inbox(blocks: Blocks<'_>, queue: &Output, newest: u32) -> u32 {
     count
 }
 
+/// Whoever appended may have died before it noted the new tail; the next message would then take the place
+/// of the last one, of which nobody would hear again. As gate holder, or alone with a closing connection.
+pub fn find_tail(blocks: Blocks<'_>, queue: &Output) {
+    let last = blocks.list(queue.queue_head.get()).last();
+    queue.queue_tail.set(last.unwrap_or(0));
+}
+
 /// Takes the first message out. Before that it is marked with what becomes of it.
 pub fn pop(blocks: Blocks<'_>, queue: &Output) -> Option<u32> {
     let first = queue.queue_head.get();
@@ -77,4 +84,33 @@ pub fn gather<'a>(
         }
     }
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shm::blocks::tests::pool;
+    use crate::shm::region::{Layout, Region};
+    use crate::table::slot::Slot;
+
+    #[test]
+    fn what_was_appended_last_is_not_lost_when_its_writer_died_before_the_tail() {
+        let mut layout = Layout::default();
+        let span = layout.span::<Slot>(1);
+        let region = Region::new("sipwire-test", &layout).unwrap();
+        let queue = &region.slice(span)[0].output;
+        pool(16, |blocks| {
+            let messages: Vec<u32> = (0..3).map(|_| blocks.alloc(2).unwrap()).collect();
+            append(blocks, queue, messages[0], 10);
+            append(blocks, queue, messages[1], 10);
+            queue.queue_tail.set(messages[0]);
+            find_tail(blocks, queue);
+            append(blocks, queue, messages[2], 10);
+            let listed: Vec<u32> = blocks.list(queue.queue_head.get()).collect();
+            assert_eq!(listed, messages);
+            queue.queue_head.set(0);
+            find_tail(blocks, queue);
+            assert_eq!(queue.queue_tail.get(), 0);
+        });
+    }
 }

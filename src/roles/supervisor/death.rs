@@ -14,7 +14,7 @@ use crate::shm::gate;
 use crate::shm::participants::{End, SUPERVISOR, Tenant};
 use crate::sync::{Ordering, Word};
 use crate::table::slot::Slot;
-use crate::table::{blacklist, index, partial, phase};
+use crate::table::{blacklist, index, partial, phase, queue};
 use std::collections::HashSet;
 
 const LOG_ERROR: u8 = 1;
@@ -258,6 +258,11 @@ impl Supervisor {
         index::init(segment);
         for slot in segment.slots() {
             gate::evict(&slot.output.gate, SUPERVISOR);
+            // Nobody takes the gate from now on; who has it knows the queue.
+            gate::close(&slot.output.gate);
+            if gate::load(&slot.output.gate).holder() == 0 {
+                queue::find_tail(segment.blocks(), &slot.output);
+            }
             slot.identity.index_bucket.set(0);
         }
         self.inherit_messages();
