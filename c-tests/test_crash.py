@@ -27,6 +27,7 @@ NO_FDS = "only when a process has no descriptor or block left; see fd_exhaustion
 HOLDER = "only behind a living sender that is stopped with the gate"
 RACE = "a race"
 EXEMPT = {
+    ("src/shm/blocks.rs", "touch"): ("at the first use of a block only",),
     ("src/shm/gate.rs", "evict"): (RACE,),
     ("src/shm/header.rs", "note_gone"): ("by those who see that the supervisor is dead; one store that may be done again",),
     ("src/shm/header.rs", "stop"): (STOP,),
@@ -53,6 +54,7 @@ EXEMPT = {
     ("src/roles/supervisor/ending.rs", "finish_host"): ("only without on_close", "let _ = slot.swap_owner"),
     ("src/roles/supervisor/ending.rs", "take_closes"): (RACE,),
     ("src/roles/supervisor/flush.rs", "flush"): ("only with more than 256 KB queued", "slot.note"),
+    ("src/roles/supervisor/flush.rs", "take_inbox"): (RACE, "slot.want"),
     ("src/roles/supervisor/flush.rs", "wait_for_holder"): (HOLDER,),
     ("src/roles/supervisor/flush.rs", "serve_held_gates"): (HOLDER,),
     ("src/roles/supervisor/handoff.rs", "want_room"): (RACE,),
@@ -61,7 +63,6 @@ EXEMPT = {
     ("src/roles/supervisor/handoff.rs", "watch_held"): (RACE,),
     ("src/roles/supervisor/handoff.rs", "take_held"): (RACE,),
     ("src/roles/supervisor/handoff.rs", "take_from_stalled"): (RACE,),
-    ("src/roles/supervisor/handoff.rs", "take_unread"): (RACE,),
     ("src/roles/supervisor/mod.rs", "close"): (STOP,),
     ("src/roles/supervisor/mod.rs", "close_slot"): (STOP,),
     ("src/roles/supervisor/notices.rs", "tell_writable"): (RACE,),
@@ -72,12 +73,13 @@ EXEMPT = {
     ("src/roles/supervisor/notices.rs", "inherit_notices"): (RACE,),
     ("src/roles/supervisor/peers.rs", "forget_duplicate"): (NO_FDS,),
     ("src/roles/supervisor/table.rs", "defer"): (NO_FDS,),
+    ("src/roles/supervisor/table.rs", "serve_no_room"): (RACE, "self.clear_phase"),
     ("src/roles/worker/mod.rs", "take_lends"): (RACE,),
     ("src/roles/worker/mod.rs", "on_lend"): (NO_FDS, "if slot.swap_owner", "context.post"),
     ("src/roles/worker/mod.rs", "after_turn"): (RACE, "if ending"),
     ("src/roles/worker/mod.rs", "close"): (RACE,),
     ("src/roles/worker/turn.rs", "turn"): (RACE, "slot.want"),
-    ("src/roles/worker/turn.rs", "park"): (NO_FDS, ".want("),
+    ("src/roles/worker/turn.rs", "park"): (RACE, ".want(", "full.store_sync"),
 }
 
 
@@ -116,19 +118,28 @@ def is_exempt(file, function, text):
     return said is not None and (len(said) == 1 or text.startswith(said[1:]))
 
 
-@pytest.mark.timeout(3600 if CHECK_ALL else 900)
+def forgotten(died):
+    alive = [step for step in steps() if (step[0], step[1]) not in died]
+    return [f"{file}:{line} {function}: {text}" for file, line, function, text in alive if not is_exempt(file, function, text)]
+
+
+@pytest.mark.timeout(4 * 3000 if CHECK_ALL else 1800)
 def test_death_at_every_point():
     more = ["--full"] if CHECK_ALL else []
     limit = 3000 if CHECK_ALL else 600
-    with ThreadPoolExecutor(len(ROLES)) as pool:
-        runs = [pool.submit(run_ok, [BUILD / "crash" / "points", role, *more], limit=limit) for role in ROLES]
-        output = "".join(one.result() for one in runs)
-    died = {(file, int(line)) for file, line in re.findall(r"^died \w+ (\S+):(\d+):\d+$", output, re.M)}
-    assert len(died) > 200, output[-2000:]
-    known = list(steps())
-    assert len(known) > 300
-    alive = [step for step in known if (step[0], step[1]) not in died]
-    forgotten = [f"{file}:{line} {function}: {text}" for file, line, function, text in alive if not is_exempt(file, function, text)]
-    assert not forgotten, "nobody was made to die behind these steps:\n" + "\n".join(forgotten)
-    for file, function in EXEMPT:
-        assert any((step[0], step[2]) == (file, function) for step in known), f"exempt and not there: {file} {function}"
+    died = set()
+    for _ in range(3):  # what happens seldom may not have happened
+        with ThreadPoolExecutor(len(ROLES)) as pool:
+            runs = [pool.submit(run_ok, [BUILD / "crash" / "points", role, *more], limit=limit) for role in ROLES]
+            output = "".join(one.result() for one in runs)
+        died |= {(file, int(line)) for file, line in re.findall(r"^died \w+ (\S+):(\d+):\d+$", output, re.M)}
+        assert len(died) > 200, output[-2000:]
+        if not forgotten(died):
+            break
+    assert not forgotten(died), "nobody was made to die behind these steps:\n" + "\n".join(forgotten(died))
+
+
+def test_the_table_of_exemptions_names_what_is_there():
+    known = {(file, function) for file, _, function, _ in steps()}
+    assert len(known) > 100
+    assert set(EXEMPT) <= known, f"not there: {set(EXEMPT) - known}"

@@ -77,6 +77,7 @@ static void talk_to(talk *t, kind kind, const char *extra, bool small) {
   sipwire_addr to = h_listener(!small);
   t->peer = h_connect_small(&to, small ? 4096 : 0);
   t->peer->paused = small;
+  shared->reason[t->peer->local.port] = SIPWIRE_REASON_NONE;
   t->to_end = kind == HOST_ENDS || kind == BAD || kind == HALF || kind == RESET;
   t->silent = kind == FULL || (kind == HALF && extra);
 }
