@@ -40,7 +40,7 @@ typedef enum end { ENDS_NOT, ENDS_CLEANLY, ENDS_WITH_CODE, ENDS_BY_SIGNAL } end;
 typedef struct child { pid_t pid; char name[24]; bool gone, runs_loop; end end; int number; } child;
 
 int h_mode, h_stderr = 2;
-bool h_full, h_no_listener, h_workers_die;
+bool h_full, h_no_listener;
 sipwire_instance *h_instance;
 sipwire_config *h_config;
 h_script_fn h_script = h_default_script;
@@ -539,9 +539,8 @@ int h_finish(void) {
     /* A participant may keep a few private blocks in reserve. */
     WAIT(STAT(blocks_used) <= first_blocks + 4 * STAT(participants), "blocks_used stays at %llu, was %llu at the start",
          (unsigned long long)STAT(blocks_used), (unsigned long long)first_blocks);
-    if (!h_workers_die)
-      WAIT(h_total(EV_OPEN) + h_unseen >= h_total(EV_CLOSE) && h_total(EV_CLOSE) + h_unseen >= h_total(EV_OPEN),
-           "%llu on_open, %llu on_close", (unsigned long long)h_total(EV_OPEN), (unsigned long long)h_total(EV_CLOSE));
+    WAIT(h_total(EV_OPEN) + h_unseen >= h_total(EV_CLOSE) && h_total(EV_CLOSE) + h_unseen >= h_total(EV_OPEN),
+         "%llu on_open, %llu on_close", (unsigned long long)h_total(EV_OPEN), (unsigned long long)h_total(EV_CLOSE));
     sipwire_stats stats = h_stats();
     CHECK_NUM(0, stats.messages_lost_report);
     CHECK_NUM(0, stats.degraded);

@@ -84,7 +84,6 @@ extern int h_stderr; /* where failures are printed */
 extern bool h_full; /* --full: full-length times */
 extern sipwire_instance *h_instance;
 extern sipwire_config *h_config; /* set it between h_init and h_start */
-extern bool h_workers_die;       /* some die inside on_open or on_close: these may be missing at the end */
 extern bool h_no_listener;       /* set before h_start: do not add tcp:127.0.0.1:0 */
 
 void h_init(int argc, char **argv);

@@ -203,7 +203,7 @@ int main(int argc, char **argv) {
   h_init(argc - 1, argv + 1);
   h_time_limit(h_full ? 6000 : 1500);
   h_mode = H_PROCESSES;
-  h_workers_die = true;
+  h_unseen = UINT64_MAX / 2; /* workers die inside on_open and on_close */
   traffic_begin();
   h_setting("worker_hold", "5ms");
   h_setting("worker_stall", "20ms");

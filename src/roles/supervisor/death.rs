@@ -130,8 +130,13 @@ impl Supervisor {
         }
         let owner = slot.owner();
         let mut ended = None;
-        // Half a message may be on the wire: the stream is lost.
-        if gate::evict(&slot.output.gate, dead) {
+        // Half a message may be on the wire: the stream is lost. Closed before it is free, or another
+        // sender could write behind that half.
+        let gate = &slot.output.gate;
+        if gate::load(gate).holder() == dead {
+            gate::close(gate);
+            gate::evict(gate, dead);
+            queue::find_tail(self.context.segment.blocks(), &slot.output);
             ended = Some(Reason::SenderDied);
         }
         if owner.worker() == dead {

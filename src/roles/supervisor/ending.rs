@@ -42,8 +42,6 @@ impl Mode {
     }
 }
 
-/// Ends that one worker has to tell at a time: behind more of them new data would wait.
-const PER_WORKER: u32 = 32;
 /// Input discarded after our FIN before the peer is cut off.
 const LINGER_BYTES: u32 = 262_144;
 
@@ -426,7 +424,10 @@ impl Supervisor {
                 continue;
             }
             let seat = self.pick_seat(|this, seat| {
-                let may = this.seats.get(seat).is_some_and(|s| s.closes < PER_WORKER);
+                let may = this
+                    .seats
+                    .get(seat)
+                    .is_some_and(|s| s.closes < this.may_have(seat));
                 if !may {
                     this.want_room(seat);
                 }

@@ -65,6 +65,13 @@ impl Supervisor {
         None
     }
 
+    /// Notices, and ends to be told, that a worker may have at a time: behind more of them new data would
+    /// wait. A quarter of what lies in its ring, so that they keep pace with it when that is long.
+    pub(super) fn may_have(&self, seat: usize) -> u32 {
+        let ring = self.context.segment.ring(seat);
+        ring.map_or(0, |ring| ring.len() / 4).max(32)
+    }
+
     pub(super) fn want_room(&self, seat: usize) {
         let holder = self.seats.get(seat).map_or(0, |s| s.holder);
         if let Some(record) = self.context.segment.participants().get(holder) {
@@ -131,8 +138,14 @@ impl Supervisor {
         )
     }
 
-    /// Hand-offs that could not go before; in the order in which their data came.
+    /// Hand-offs that could not go before; in the order in which their data came. What is to be told
+    /// goes first: it is little (`may_have`), and slots and blocks are free only after it.
     pub(super) fn serve_waiting(&mut self) {
+        if !self.lent_notices.is_empty() {
+            self.forget_told();
+        }
+        self.serve_notices();
+        self.serve_closes();
         let context = self.context.clone();
         for _ in 0..self.waiting.len() {
             let Some(&(index, generation, read_closed)) = self.waiting.front() else {
@@ -164,11 +177,6 @@ impl Supervisor {
                 self.arm(index, slot);
             }
         }
-        if !self.lent_notices.is_empty() {
-            self.forget_told();
-        }
-        self.serve_notices();
-        self.serve_closes();
     }
 
     /// One wake for all that a worker got in this turn.

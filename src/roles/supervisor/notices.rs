@@ -21,9 +21,6 @@ pub struct LentNotice {
     conn_id: u32,
 }
 
-/// Notices that one worker has at a time: behind more of them new data would wait.
-const PER_WORKER: u32 = 32;
-
 /// Why a message failed.
 #[derive(Clone, Copy)]
 pub(super) struct Failed<'a> {
@@ -207,7 +204,10 @@ impl Supervisor {
         let blocks = context.segment.blocks();
         while let Some(&block) = self.notices.front() {
             let seat = self.pick_seat(|this, seat| {
-                let may = this.seats.get(seat).is_some_and(|s| s.notices < PER_WORKER);
+                let may = this
+                    .seats
+                    .get(seat)
+                    .is_some_and(|s| s.notices < this.may_have(seat));
                 if !may {
                     this.want_room(seat);
                 }
