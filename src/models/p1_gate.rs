@@ -147,6 +147,8 @@ fn model(size: Size, numbers: &'static [u64], others: &'static [u64], flushing: 
             }
         });
         if flushing {
+            // What a sender keeps it from flushing now, that sender has to post again.
+            connection.posts.swap(0, Ordering::SeqCst);
             connection.flush();
         }
         let stopped = first.join().unwrap().is_none();

@@ -38,16 +38,17 @@ fn a_connection_that_stays_is_found_whatever_changes_around_it() {
     let stays = Addr::parse("10.0.0.1:5060").unwrap();
     let before = addresses(&segment, &stays, true, 1)[0];
     let elsewhere = addresses(&segment, &stays, false, 1)[0];
+    let beside = addresses(&segment, &elsewhere, true, 1)[0];
     explore(Size::Small, move |changes| {
         // In one chain: first 1, then 0.
         open(&segment, 0, &stays);
         open(&segment, 1, &before);
-        open(&segment, 2, &elsewhere);
+        open(&segment, 2, &beside);
         assert_eq!(
             index::find(&segment, &stays, &Addr::none()).unwrap().slot,
             0
         );
-        index::find(&segment, &elsewhere, &Addr::none());
+        index::find(&segment, &beside, &Addr::none());
 
         let [a, b] = [(); 2].map(|()| segment.clone());
         // The writer may be the one that stops: a new supervisor begins with an empty index, and until
@@ -59,12 +60,12 @@ fn a_connection_that_stays_is_found_whatever_changes_around_it() {
         });
         let reader = thread::spawn(move || index::find(&b, &stays, &Addr::none()));
         let found = reader.join().unwrap();
-        writer.join().unwrap();
+        let stopped = writer.join().unwrap().is_none();
         // IDX-2 allows a wrong miss: the dial list looks again. Here one removal makes none.
         assert_eq!(found.map(|found| found.slot), Some(0), "IDX-1");
-        assert_eq!(
-            index::find(&segment, &stays, &Addr::none()).map(|f| f.slot),
-            Some(0)
-        );
+        let slot_of = |addr| index::find(&segment, addr, &Addr::none()).map(|found| found.slot);
+        assert_eq!(slot_of(&stays), Some(0), "IDX-1");
+        assert!(stopped || slot_of(&elsewhere) == Some(1), "IDX-1");
+        assert!(stopped || slot_of(&beside) == Some(2), "IDX-1: cut off");
     });
 }
