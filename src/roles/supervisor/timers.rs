@@ -25,7 +25,8 @@ impl Supervisor {
         let outputs = !ending || now & phase::GRACEFUL != 0;
         let half_closed = now & phase::HALF_CLOSED != 0 && !ending;
         let lingering = now & phase::LINGERING != 0;
-        let unread = now & (phase::WAITING | phase::DEFERRED) != 0 || state == OwnerState::Lent;
+        let unread = now & (phase::WAITING | phase::DEFERRED) != 0
+            || matches!(state, OwnerState::Lent | OwnerState::Reading);
         Times {
             connecting: gate.has(GateWord::CONNECTING) && now & phase::FD_CLOSED == 0 && outputs,
             idle: state == OwnerState::Idle && now & (phase::WAITING | phase::ENDING) == 0,
@@ -39,8 +40,8 @@ impl Supervisor {
             progress_ms: supervised.progress_ms.get(),
             activity_ms: slot.active_ms(),
             created_ms: supervised.created_ms.get(),
-            // Bytes that wait for a worker may be the rest of the message.
-            message_started_ms: if unread || ending || state == OwnerState::Reading {
+            // Bytes that wait for a worker, or that it has in hand, may be the rest of the message.
+            message_started_ms: if unread || ending {
                 0
             } else {
                 slot.input.message_started_ms.get()
