@@ -313,7 +313,9 @@ impl Instance {
     /// A role for the host's own event loop.
     pub fn open_loop(&self, worker: Option<usize>) -> Result<Role> {
         let context = &self.context;
-        if self.is_stopping() {
+        // As in `run_worker`: while a stop goes on a worker is let in, to tell what is left to be told.
+        let over = context.segment.header().stopping.load_sync() >= 2;
+        if over || (worker.is_none() && self.is_stopping()) {
             return Err(Error::ShuttingDown);
         }
         let held = membership::begin_role(context, false)?;

@@ -237,7 +237,7 @@ impl<'a> Participants<'a> {
         not_negative(self.records.iter().map(|r| r.account.partial.load_sync()))
     }
 
-    pub fn active(&self) -> impl Iterator<Item = (Holder, &'a Record)> {
+    pub fn active(&self) -> impl Iterator<Item = (Holder, &'a Record)> + use<'a> {
         self.records
             .iter()
             .enumerate()

@@ -101,7 +101,7 @@ impl Supervisor {
         let Some((reason, errno, abort)) = slot.wanted() else {
             return;
         };
-        if abort && errno == Wanted::TOLD_ELSEWHERE && self.is_being_read(slot) {
+        if abort && errno == Wanted::TOLD_ELSEWHERE && self.reader_may_know(slot) {
             self.look_again(index, slot);
             return;
         }
@@ -115,26 +115,47 @@ impl Supervisor {
 
     /// What the kernel says when we write.
     pub(super) fn end_by_error(&mut self, index: u32, slot: &Slot, errno: Errno) {
-        if errno == Errno::EPIPE && self.is_being_read(slot) {
+        if errno == Errno::EPIPE && self.reader_may_know(slot) {
+            // Noted as a wish: whatever ends the connection meanwhile, this is why (`failed_before`).
+            let generation = slot.owner().generation();
+            slot.want(generation, Reason::PeerReset, errno.0, true);
             self.look_again(index, slot);
             return;
         }
-        let reset = errno == Errno::ECONNRESET || errno == Errno::EPIPE;
-        let (reason, errno) = match slot.wanted() {
-            Some((reason, told, true)) if told != 0 => (reason, told),
-            _ if reset => (Reason::PeerReset, errno.0),
-            _ => (Reason::IoError, errno.0),
-        };
+        let (reason, errno) = Self::why(slot, errno);
         self.end(index, slot, reason, errno, Mode::Reset);
     }
 
-    /// By a worker that goes on: for a stalled one nobody waits. The kernel tells a connection's error
-    /// once, and EPIPE to all who come later. Who reads may be the one that was told, and says so after
-    /// its turn.
-    fn is_being_read(&self, slot: &Slot) -> bool {
+    /// The reason for an end by `errno`; somebody else may have been told more.
+    fn why(slot: &Slot, errno: Errno) -> (Reason, i32) {
+        let reset = errno == Errno::ECONNRESET || errno == Errno::EPIPE;
+        match Self::failed_before(slot) {
+            Some(told) => told,
+            None if reset => (Reason::PeerReset, errno.0),
+            None => (Reason::IoError, errno.0),
+        }
+    }
+
+    /// The connection is dead already, by this error of the kernel: no time limit explains its end better.
+    pub(super) fn failed_before(slot: &Slot) -> Option<(Reason, i32)> {
+        match slot.wanted() {
+            Some((reason, errno, true)) if errno != 0 => Some((reason, errno)),
+            _ => None,
+        }
+    }
+
+    /// A worker is about to read the connection, or has just read it. The kernel tells a connection's error
+    /// once, and EPIPE to those who write later; so the reader may have been told, and says so after its
+    /// turn. Not in a script: it had read data before that. For a stalled one nobody waits. EPIPE also
+    /// comes when nobody was told (a reset behind a FIN): then the wait ends with the turn.
+    fn reader_may_know(&self, slot: &Slot) -> bool {
         let owner = slot.owner();
         let goes_on = |seat: &Seat| seat.holder == owner.worker() && !seat.stalled;
-        owner.state() == OwnerState::Reading && self.seats.iter().any(goes_on)
+        let participants = self.context.segment.participants();
+        let in_script = participants
+            .get(owner.worker())
+            .is_none_or(|record| record.own.callback_since_ms.load_sync() != 0);
+        owner.state() == OwnerState::Reading && !in_script && self.seats.iter().any(goes_on)
     }
 
     /// A destination that does not work is blacklisted, and counted if it was not even reached.
@@ -226,15 +247,10 @@ impl Supervisor {
                     return;
                 }
                 Wrote::Failed(errno) => {
-                    let reset = errno == Errno::ECONNRESET || errno == Errno::EPIPE;
-                    let reason = if reset {
-                        Reason::PeerReset
-                    } else {
-                        Reason::IoError
-                    };
+                    let (reason, errno) = Self::why(slot, errno);
                     slot.supervised
                         .close_reason
-                        .set(pack_reason(reason as u32, errno.0));
+                        .set(pack_reason(reason as u32, errno));
                     self.clear_phase(slot, phase::GRACEFUL);
                     self.set_phase(slot, phase::RESET);
                 }

@@ -373,7 +373,10 @@ impl Supervisor {
             && self.lent_notices.is_empty()
             && self.dials.is_empty()
             && header.line_dial.head.load_sync() == 0;
-        let nobody = self.seats.iter().all(|seat| seat.holder == 0);
+        // Also none of the supervisor before: its workers end now and may come again, to tell the rest.
+        let mut active = context.segment.participants().active();
+        let nobody = self.seats.iter().all(|seat| seat.holder == 0)
+            && !active.any(|(_, record)| record.worker.load_sync() != 0);
         if told || nobody || self.stop_by_ms.is_some_and(|by| self.now_ms >= by) {
             header.stop(2);
             context.end.notify();

@@ -130,6 +130,11 @@ impl Supervisor {
             }
             match what {
                 Due::Close(reason) => {
+                    if let Some((reason, errno)) = Self::failed_before(slot) {
+                        self.end(index, slot, reason, errno, Mode::Reset);
+                        self.schedule(index, slot);
+                        continue;
+                    }
                     let errno = match reason {
                         Reason::ConnectTimeout | Reason::SendTimeout => {
                             crate::sys::Errno::ETIMEDOUT.0
