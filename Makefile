@@ -120,7 +120,7 @@ build/c-tests/sleeper: c-tests/tracer/sleeper.c c-tests/harness.h build/c-tests/
 build/c-tests/%: c-tests/%.c $(wildcard c-tests/*.h) build/c-tests/harness.o build/libsipwire.a
 	$(CC) $(FLAGS) $< build/c-tests/harness.o build/libsipwire.a $(LINK) -lm -o $@
 
-build/c-tests/soak: $(wildcard c-tests/soak/*.c)
+build/c-tests/soak build/sanitized/soak.o: $(wildcard c-tests/soak/*.c)
 
 # Both modes, each for SECONDS; SEED= to have one again.
 soak: SECONDS ?= 600

@@ -2,7 +2,7 @@
 /* args: --full */
 /* timeout: 90 */
 /* 500 silent connections and 500 that send their requests a byte at a time, beside one normal client. Its p99 without and
- * with them is printed; only --full asks for 10 ms in one of five runs, a busy machine may take longer. All that drip are
+ * with them is printed; --full asks for 10 ms in one of five runs, else for 200 ms: a busy machine may take longer. All that drip are
  * answered in the end and nobody is closed. */
 #include "harness.h"
 #include <arpa/inet.h>

@@ -23,7 +23,10 @@ static int32_t step(sipwire_loop **loop) {
 
 static bool both(void) {
   step(&supervisor);
-  if (step(&worker) == SIPWIRE_E_SUPERVISOR_GONE) worker = make(SIPWIRE_ROLE_WORKER);
+  if (step(&worker) == SIPWIRE_E_SUPERVISOR_GONE) {
+    for (int i = 0; i < 20; i++) step(&supervisor); /* which sees for a while that there is no worker */
+    worker = make(SIPWIRE_ROLE_WORKER);
+  }
   return true;
 }
 

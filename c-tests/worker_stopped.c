@@ -92,7 +92,8 @@ int main(int argc, char **argv) {
   all_is_well(++each);
 
   uint64_t stops = 0;
-  for (int i = 0; i < (h_full ? 300 : 25); i++) { /* anywhere */
+  int rounds = h_full ? 300 : 25;
+  for (int i = 0; i < rounds || (!stops && i < 20 * rounds); i++) { /* anywhere, and at least once before all is answered */
     int worker = busier();
     ask("any");
     usleep((useconds_t)(i * 137 % 600));

@@ -544,18 +544,18 @@ impl World<'_> {
     /// Stops and waits until all is told, which needs all the roles.
     fn stop(&mut self) {
         let begun = Instant::now();
+        // With all roles, or nobody is left who could tell. Workers of a supervisor before may be among them.
         while !self.threads && !self.stopped {
             assert!(begun.elapsed() < PATIENCE, "the roles cannot begin again");
-            // First: a worker of the supervisor before ends only now, when it sees that there is a new one.
-            self.settle();
-            if self.loops.iter().all(|driven| !driven.is_null()) {
-                break;
-            }
             for which in 0..self.loops.len() {
                 if self.loops[which].is_null() {
                     self.open_loop(which);
                 }
             }
+            if self.loops.iter().all(|driven| !driven.is_null()) {
+                break;
+            }
+            self.settle();
         }
         self.stopped = true;
         expect(unsafe { sipwire_stop(self.instance) }, &[]);
@@ -565,6 +565,12 @@ impl World<'_> {
                 "the loops do not end after sipwire_stop"
             );
             self.settle();
+            // A worker of the supervisor before ends now, and comes again to tell what is left.
+            for which in 1..self.loops.len() {
+                if self.loops[which].is_null() && !self.loops[0].is_null() {
+                    self.open_loop(which);
+                }
+            }
             std::thread::sleep(Duration::from_micros(200));
         }
         assert!(begun.elapsed() < PATIENCE, "sipwire_stop took too long");

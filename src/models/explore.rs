@@ -8,7 +8,9 @@ use loom::cell::UnsafeCell;
 use loom::thread;
 
 use crate::pure::settings::Settings;
-use crate::sync::{loom as words, stop};
+use crate::pure::words::GateWord;
+use crate::shm::gate;
+use crate::sync::{AtomicU64, Word, loom as words, stop};
 use crate::table::segment::Segment;
 
 /// Small, since only the words that a model touches matter.
@@ -24,6 +26,16 @@ pub fn segment() -> Arc<Segment> {
 
 /// A stop that never comes is tried last: a model has far fewer changes.
 const MOST_CHANGES: u32 = 100;
+
+/// Pushes a message on the inbox, as senders and the supervisor do.
+pub fn push(segment: &Segment, gate: &AtomicU64, generation: u32, block: u32) {
+    let link = |word: GateWord| {
+        let head = segment.blocks().head(block).unwrap();
+        head.link.set(word.inbox());
+        Ok::<(), ()>(())
+    };
+    gate::push(gate, generation, block, link).unwrap();
+}
 
 /// How many orders a model has.
 #[derive(Clone, Copy, PartialEq, Eq)]

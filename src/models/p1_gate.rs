@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use loom::thread;
 
-use super::explore::{Exclusive, Size, explore, segment, victim};
-use crate::pure::words::{GateWord, Holder};
+use super::explore::{Exclusive, Size, explore, push, segment, victim};
+use crate::pure::words::Holder;
 use crate::shm::gate::{self, Take};
 use crate::sync::{AtomicU64, Ordering, Word};
 use crate::table::queue;
@@ -41,16 +41,7 @@ impl Connection {
         block
     }
     fn push(&self, block: u32) {
-        let link = |word: GateWord| {
-            self.segment
-                .blocks()
-                .head(block)
-                .unwrap()
-                .link
-                .set(word.inbox());
-            Ok::<(), ()>(())
-        };
-        gate::push(self.gate(), GENERATION, block, link).unwrap();
+        push(&self.segment, self.gate(), GENERATION, block);
         self.posts.fetch_add(1, Ordering::SeqCst);
     }
     /// As `roles::sender` does; `taken`: bytes that the kernel takes of a direct write.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::explore::{Size, explore, segment, victim};
+use super::explore::{Size, explore, push, segment, victim};
 use crate::pure::words::{GateWord, Holder};
 use crate::shm::gate;
 use crate::sync::{AtomicU32, Ordering, Word};
@@ -32,16 +32,7 @@ impl Model {
         block
     }
     fn queue(&self, block: u32) {
-        let link = |word: GateWord| {
-            self.segment
-                .blocks()
-                .head(block)
-                .unwrap()
-                .link
-                .set(word.inbox());
-            Ok::<(), ()>(())
-        };
-        gate::push(self.gate(), GENERATION, block, link).unwrap();
+        push(&self.segment, self.gate(), GENERATION, block);
     }
     /// As `sender::by_address` does.
     fn send(&self, block: u32) {

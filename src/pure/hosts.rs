@@ -13,6 +13,13 @@ pub struct Hosts {
 }
 
 impl Hosts {
+    /// Room for all at once: growing would move every entry within one accept.
+    pub fn with_room(hosts: usize) -> Result<Hosts, std::collections::TryReserveError> {
+        let mut connections = HashMap::new();
+        connections.try_reserve(hosts)?;
+        Ok(Hosts { connections })
+    }
+
     pub fn connections(&self, remote: &Addr) -> u32 {
         self.connections.get(&remote.with_port(0)).map_or(0, |n| *n)
     }

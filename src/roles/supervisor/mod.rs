@@ -60,6 +60,8 @@ const DIALS_PER_TURN: usize = 64;
 const FULL_TURNS: u32 = 16;
 /// How long a stop waits for workers to tell the host of the last ends.
 const STOP_GRACE_MS: u64 = 5000;
+/// And how long for a worker to come, when there is none.
+const STOP_ALONE_MS: u64 = 1000;
 
 pub struct Supervisor {
     context: Arc<Context>,
@@ -116,6 +118,7 @@ pub struct Supervisor {
     end_log: RateLimit,
     listening: bool,
     stop_by_ms: Option<u64>,
+    stop_alone_by_ms: u64,
     drain_scan_ms: u64,
     /// Participants that died, with the epoch of their record: its next owner is another one.
     deaths: Vec<(Holder, u32)>,
@@ -195,7 +198,7 @@ impl Supervisor {
             wheel_violations: 0,
             due: Vec::new(),
             free,
-            hosts: Hosts::default(),
+            hosts: Hosts::with_room(slots).map_err(|_| Error::NoMemory)?,
             spare_fds: Vec::new(),
             peers: (0..=participants).map(|_| Peer::default()).collect(),
             seats: segment.workers().iter().map(|_| Seat::default()).collect(),
@@ -221,6 +224,7 @@ impl Supervisor {
             end_log: RateLimit::new(10, 1000),
             listening: false,
             stop_by_ms: None,
+            stop_alone_by_ms: 0,
             drain_scan_ms: 0,
             deaths: Vec::new(),
             deaths_heard: 0,
@@ -364,6 +368,7 @@ impl Supervisor {
         }
         if self.stop_by_ms.is_none() {
             self.stop_by_ms = Some(self.now_ms + STOP_GRACE_MS);
+            self.stop_alone_by_ms = self.now_ms + STOP_ALONE_MS;
             self.unlisten();
             self.end_all();
         }
@@ -373,10 +378,15 @@ impl Supervisor {
             && self.lent_notices.is_empty()
             && self.dials.is_empty()
             && header.line_dial.head.load_sync() == 0;
-        // Also none of the supervisor before: its workers end now and may come again, to tell the rest.
+        // Also none of the supervisor before. Its workers end now and come again, to tell the rest; so may
+        // the successor of one that died.
         let mut active = context.segment.participants().active();
-        let nobody = self.seats.iter().all(|seat| seat.holder == 0)
-            && !active.any(|(_, record)| record.worker.load_sync() != 0);
+        let some = self.seats.iter().any(|seat| seat.holder != 0)
+            || active.any(|(_, record)| record.worker.load_sync() != 0);
+        if some {
+            self.stop_alone_by_ms = self.now_ms + STOP_ALONE_MS;
+        }
+        let nobody = self.now_ms >= self.stop_alone_by_ms;
         if told || nobody || self.stop_by_ms.is_some_and(|by| self.now_ms >= by) {
             header.stop(2);
             context.end.notify();
