@@ -50,6 +50,7 @@ EXEMPT = {
     ("src/roles/supervisor/death.rs", "recover_slot"): (RACE, "let _ = slot.swap_owner", "self.clear_phase", "slot.supervised"),
     ("src/roles/supervisor/death.rs", "inherit_slot"): (RACE, "let _ = slot.swap_owner", "slot.supervised.phase.store_sync(0)"),
     ("src/roles/supervisor/ending.rs", "end"): (RACE, "self.clear_phase", ".set(pack_reason"),
+    ("src/roles/supervisor/ending.rs", "end_by_error"): ("only beside a reader that is stopped behind its read, see error_told_once.c", "slot.want"),
     ("src/roles/supervisor/ending.rs", "advance_end"): (RACE,),
     ("src/roles/supervisor/ending.rs", "finish_host"): ("only without on_close", "let _ = slot.swap_owner"),
     ("src/roles/supervisor/ending.rs", "take_closes"): (RACE,),
