@@ -6,5 +6,6 @@ pub mod index;
 pub mod partial;
 pub mod phase;
 pub mod queue;
+pub mod rare;
 pub mod segment;
 pub mod slot;

@@ -15,6 +15,7 @@ use crate::shm::ring::{CAPACITY, Ring, RingEntry, RingHeader};
 use crate::sync::{AtomicU32, AtomicU64, Word};
 use crate::sys;
 use crate::table::blacklist::Entry as BlacklistEntry;
+use crate::table::rare::Rare;
 use crate::table::slot::Slot;
 
 pub const BLACKLIST_ENTRIES: usize = 4096;
@@ -46,6 +47,7 @@ pub struct Segment {
     ring_headers: Span<RingHeader>,
     ring_entries: Span<RingEntry>,
     slots: Span<Slot>,
+    rare: Span<Rare>,
     summary: Span<AtomicU64>,
     leaves: Span<AtomicU64>,
     buckets: Span<AtomicU32>,
@@ -114,6 +116,7 @@ impl Segment {
             log_header: layout.span(1),
             log_records: layout.span(settings.log_ring as usize),
             slots: layout.span(slots),
+            rare: layout.span(slots),
             messages: Pool::new(&mut layout, message_blocks(settings)),
             partials: Pool::new(&mut layout, partial_blocks(settings)),
             layout: layout.hash(),
@@ -159,6 +162,10 @@ impl Segment {
     }
     pub fn slot(&self, index: u32) -> Option<&Slot> {
         self.slots().get(index as usize)
+    }
+    /// Of the slot with this index.
+    pub fn rare(&self, index: u32) -> Option<&Rare> {
+        self.region.slice(self.rare).get(index as usize)
     }
     pub fn buckets(&self) -> &[AtomicU32] {
         self.region.slice(self.buckets)

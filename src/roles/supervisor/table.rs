@@ -123,6 +123,9 @@ impl Supervisor {
         }
         input.opened.set(0);
         slot.set_framer_words([0; 5]);
+        if let Some(rare) = segment.rare(index) {
+            rare.reset(generation);
+        }
         let supervised = &slot.supervised;
         SlotLinks(segment).set_link(index, Link::UNLINKED);
         lent::reset(segment, index);
