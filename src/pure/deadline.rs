@@ -20,6 +20,8 @@ pub struct Times {
     pub message_started_ms: u64,
     /// Accepted, and no complete message yet.
     pub waits_for_first_message: bool,
+    /// Its bytes wait for a worker or are in one's hands: they may be that message, or the rest of one.
+    pub unread: bool,
     /// The peer's FIN was read, 0: not.
     pub half_closed_ms: u64,
     /// Our FIN went out and we wait for the peer's, 0: not.
@@ -40,6 +42,9 @@ pub struct Limits {
 /// When nothing else is due, a connection is looked at this often.
 const FAR_MS: u64 = 3_600_000;
 
+/// How soon it is looked at again whether the reading of what may be a first message is over.
+const LOOK_SOON_MS: u64 = 100;
+
 /// What is to happen at a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
@@ -59,8 +64,12 @@ pub fn next(times: &Times, limits: &Limits, now_ms: u64) -> (u64, Due) {
             Due::LingerOver,
         );
     }
+    let waits_for_first = times.waits_for_first_message && limits.first_message_timeout_ms > 0;
     // An idle connection cannot start a partial message unseen, so there is nothing to look for.
-    let look_ms = if times.idle || limits.message_timeout_ms == 0 {
+    let look_ms = if waits_for_first && times.unread {
+        // While something is read no message's limit holds, but it does right behind that.
+        LOOK_SOON_MS
+    } else if times.idle || limits.message_timeout_ms == 0 {
         FAR_MS
     } else {
         limits.message_timeout_ms
@@ -94,14 +103,14 @@ pub fn next(times: &Times, limits: &Limits, now_ms: u64) -> (u64, Due) {
     } else if times.idle && !times.connecting && !times.queued {
         offer(times.activity_ms, limits.lifetime_ms, Reason::Lifetime);
     }
-    if times.message_started_ms > 0 && limits.message_timeout_ms > 0 {
+    if times.message_started_ms > 0 && !times.unread && limits.message_timeout_ms > 0 {
         offer(
             times.message_started_ms,
             limits.message_timeout_ms,
             Reason::MessageTimeout,
         );
     }
-    if times.waits_for_first_message && limits.first_message_timeout_ms > 0 {
+    if waits_for_first && !times.unread {
         offer(
             times.created_ms,
             limits.first_message_timeout_ms,
@@ -232,6 +241,27 @@ mod tests {
             next(&times, &limits, 20),
             (3_010, Due::Close(Reason::FirstMessageTimeout))
         );
+    }
+
+    #[test]
+    fn what_is_being_read_has_no_limit_but_is_looked_at_soon() {
+        let limits = Limits {
+            first_message_timeout_ms: 3000,
+            ..LIMITS
+        };
+        let times = Times {
+            unread: true,
+            waits_for_first_message: true,
+            message_started_ms: 20,
+            ..Times::default()
+        };
+        let look = |limits, times| next(&times, limits, 60_000);
+        assert_eq!(look(&limits, times), (60_000 + LOOK_SOON_MS, Due::Look));
+        let answered = Times {
+            waits_for_first_message: false,
+            ..times
+        };
+        assert_eq!(look(&limits, answered), (80_000, Due::Look));
     }
 
     #[test]

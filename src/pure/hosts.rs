@@ -13,7 +13,8 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// Room for all at once: growing would move every entry within one accept.
+    /// Room for all at once: growing would move every entry within one accept. (Rarely, after many
+    /// hosts have come and gone, the map still cleans up within one.)
     pub fn with_room(hosts: usize) -> Result<Hosts, std::collections::TryReserveError> {
         let mut connections = HashMap::new();
         connections.try_reserve(hosts)?;

@@ -172,17 +172,19 @@ impl Wanted {
             )
         })
     }
-    /// The word after one more wish: the first reason stays, unless it is that the error was told
-    /// elsewhere and here it is; an abort is stronger than a graceful end. `None`: nothing changes, or
-    /// the word is another connection's by now.
+    /// The word after one more wish: the first reason stays, but an abort is stronger than a graceful
+    /// end, and an error then is the reason, because it is why the output is not written. So is the
+    /// error itself when the word only says that it was told elsewhere. `None`: nothing changes, or the
+    /// word is another connection's by now.
     pub fn and(self, generation: u32, reason: Reason, errno: i32, abort: bool) -> Option<Wanted> {
         let abort = if abort { Self::ABORT } else { 0 };
         // Linux has no errno above 133.
         let errno = u32::from(u8::try_from(errno).unwrap_or(0));
-        let told_elsewhere = self.0 >> 8 & 0xFF == Self::TOLD_ELSEWHERE as u32;
         let first = self.0 & 0x7F == 0;
-        let better =
-            told_elsewhere && abort != 0 && errno != 0 && errno != Self::TOLD_ELSEWHERE as u32;
+        let graceful = self.0 & Self::ABORT == 0;
+        let told_elsewhere = self.0 >> 8 & 0xFF == Self::TOLD_ELSEWHERE as u32
+            && errno != Self::TOLD_ELSEWHERE as u32;
+        let better = abort != 0 && errno != 0 && (graceful || told_elsewhere);
         if !self.is_of(generation) {
             None
         } else if first || better {
@@ -312,8 +314,15 @@ mod tests {
         let end = |word: Wanted| word.end(0x3FF_0007);
         assert_eq!(end(graceful), Some((Reason::CloseAfterSend, 0, false)));
         assert_eq!(graceful.and(0x3FF_0007, Reason::Host, 0, false), None);
-        let harder = graceful.and(0x3FF_0007, Reason::IoError, 5, true).unwrap();
-        assert_eq!(end(harder), Some((Reason::CloseAfterSend, 0, true)));
+        let full = graceful.and(0x3FF_0007, Reason::ConnQueueFull, 0, true);
+        assert_eq!(end(full.unwrap()), Some((Reason::CloseAfterSend, 0, true)));
+        let cut = graceful
+            .and(0x3FF_0007, Reason::PeerReset, 32, true)
+            .unwrap();
+        assert_eq!(end(cut), Some((Reason::PeerReset, 32, true)));
+        let told = cut.and(0x3FF_0007, Reason::PeerReset, 104, true).unwrap();
+        assert_eq!(end(told), Some((Reason::PeerReset, 104, true)));
+        assert_eq!(told.and(0x3FF_0007, Reason::IoError, 5, true), None);
         let reset = Wanted::nothing(7)
             .and(7, Reason::PeerReset, 104, true)
             .unwrap();

@@ -278,8 +278,9 @@ impl Instance {
             return Ok(());
         }
         let held = membership::begin_role(&self.context, true)?;
+        let supervisor = open_supervisor(&self.context, held)?;
         as_supervisor(&self.context);
-        open_supervisor(&self.context, held)?.run()
+        supervisor.run()
     }
 
     /// This process is worker `index` until `stop` or until the supervisor is gone.

@@ -46,9 +46,14 @@ impl Mode {
 const LINGER_BYTES: u32 = 262_144;
 
 impl Supervisor {
-    /// Begins the end (or makes a begun one harder). The first reason stays.
+    /// Begins the end (or makes a begun one harder). The first reason stays; a destination is not
+    /// blamed for what it did not take when it had ended the connection before.
     pub(super) fn end(&mut self, index: u32, slot: &Slot, reason: Reason, errno: i32, mode: Mode) {
         let now = slot.supervised.phase.get();
+        let (reason, errno) = match Self::failed_before(slot) {
+            Some(failed) if reason.blacklists() => failed,
+            _ => (reason, errno),
+        };
         let mode = if mode == Mode::Now && self.live.close_rst {
             Mode::Reset
         } else {
@@ -98,13 +103,16 @@ impl Supervisor {
 
     /// Ends the connection if somebody wants that.
     pub(super) fn end_as_wanted(&mut self, index: u32, slot: &Slot) {
-        let Some((reason, errno, abort)) = slot.wanted() else {
-            return;
-        };
-        if abort && errno == Wanted::TOLD_ELSEWHERE && self.reader_may_know(slot) {
+        if let Some((_, Wanted::TOLD_ELSEWHERE, true)) = slot.wanted()
+            && self.reader_may_know(slot)
+        {
             self.look_again(index, slot);
             return;
         }
+        // Read behind the reader's state: it says what it knows before it lets go.
+        let Some((reason, errno, abort)) = slot.wanted() else {
+            return;
+        };
         let mode = if abort {
             Mode::of(reason, self.live.close_rst)
         } else {
@@ -139,7 +147,9 @@ impl Supervisor {
     /// The connection is dead already, by this error of the kernel: no time limit explains its end better.
     pub(super) fn failed_before(slot: &Slot) -> Option<(Reason, i32)> {
         match slot.wanted() {
-            Some((reason, errno, true)) if errno != 0 => Some((reason, errno)),
+            Some((reason @ (Reason::PeerReset | Reason::IoError), errno, true)) => {
+                Some((reason, errno))
+            }
             _ => None,
         }
     }

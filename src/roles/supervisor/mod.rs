@@ -291,7 +291,7 @@ impl Supervisor {
         if !sockets_first {
             self.serve_timers();
         }
-        self.serve_stop()?;
+        self.serve_stop(gap)?;
         self.tell_workers();
         // A host with a loop of its own polls now: what is posted meanwhile must wake it.
         let pending = max_wait_ms == Some(0) && self.sleeps_with_work();
@@ -356,8 +356,8 @@ impl Supervisor {
         }
     }
 
-    /// `sipwire_stop` and `sipwire_drain`.
-    fn serve_stop(&mut self) -> Result<()> {
+    /// `sipwire_stop` and `sipwire_drain`. `gap`: we stood still, and whoever is to come could not.
+    fn serve_stop(&mut self, gap: bool) -> Result<()> {
         let context = self.context.clone();
         let header = context.segment.header();
         if header.drain_ms.load_sync() != 0 && self.stop_by_ms.is_none() {
@@ -366,11 +366,13 @@ impl Supervisor {
         if header.stopping.load_sync() == 0 {
             return Ok(());
         }
-        if self.stop_by_ms.is_none() {
+        if self.stop_by_ms.is_none() || gap {
+            if self.stop_by_ms.is_none() {
+                self.unlisten();
+                self.end_all();
+            }
             self.stop_by_ms = Some(self.now_ms + STOP_GRACE_MS);
             self.stop_alone_by_ms = self.now_ms + STOP_ALONE_MS;
-            self.unlisten();
-            self.end_all();
         }
         self.drain_scan_ms = self.now_ms;
         let told = self.free.len() == context.segment.slots().len()

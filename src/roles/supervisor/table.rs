@@ -205,9 +205,10 @@ impl Supervisor {
             && !connecting;
         let watched = now & phase::WATCHED != 0 && owner.state() == OwnerState::Held;
         let read = idle || watched || now & phase::LINGERING != 0;
-        // Writable while a sender holds the gate (it may be stopped) is nothing we can act on.
+        // Writable while a sender holds the gate (it may be stopped) is nothing we can act on, nor is it
+        // when the tick looks again: a connection that failed is writable all the time.
         let holder = GateWord(slot.output.gate.load_sync()).holder();
-        let ours = holder == 0 || holder == self.me;
+        let ours = (holder == 0 || holder == self.me) && now & phase::LOOK_AGAIN == 0;
         let write = connecting || (ours && slot.output.queue_head.get() != 0);
         // Half-closed and nothing queued: armed with nothing, the kernel still reports a reset.
         let watch = now & phase::HALF_CLOSED != 0 && owner.state() == OwnerState::Idle;

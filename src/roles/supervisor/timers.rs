@@ -40,16 +40,15 @@ impl Supervisor {
             progress_ms: supervised.progress_ms.get(),
             activity_ms: slot.active_ms(),
             created_ms: supervised.created_ms.get(),
-            // Bytes that wait for a worker, or that it has in hand, may be the rest of the message.
-            message_started_ms: if unread || ending {
+            message_started_ms: if ending {
                 0
             } else {
                 slot.input.message_started_ms.get()
             },
             waits_for_first_message: !slot.is_outbound()
-                && !unread
                 && !ending
                 && slot.input.messages_in.get() == 0,
+            unread,
             half_closed_ms: if half_closed {
                 supervised.activity_ms.get().max(1)
             } else {
