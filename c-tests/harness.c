@@ -46,6 +46,7 @@ sipwire_config *h_config;
 h_script_fn h_script = h_default_script;
 void (*h_failed_hook)(const sipwire_failure *failure);
 void (*h_closed_hook)(const sipwire_conn_info *info);
+void (*h_capture_hook)(const sipwire_capture *capture);
 uint64_t h_unseen;
 
 static shared *mem;
@@ -282,6 +283,11 @@ static void cb_failed(void *user, sipwire_instance *instance, sipwire_failure *f
   if (h_failed_hook) h_failed_hook(f);
 }
 
+static void cb_capture(void *user, sipwire_instance *instance, const sipwire_capture *capture) {
+  if (user != mem || instance != h_instance) h_fail("on_capture", 0, "user or instance is not what sipwire_new was given");
+  h_capture_hook(capture);
+}
+
 static void conn_event(int type, const sipwire_conn_info *info) {
   if (info->idle_ms > info->age_ms)
     h_fail("callback", 0, "connection %u: idle for %llu ms, %llu ms old", info->conn_id, (unsigned long long)info->idle_ms, (unsigned long long)info->age_ms);
@@ -428,7 +434,7 @@ void h_create(int workers) {
   sipwire_callbacks callbacks = {
     .struct_size = sizeof callbacks, .on_message = cb_message, .on_send_failed = cb_failed, .on_open = cb_open,
     .on_close = cb_close, .on_writable = cb_writable, .on_log = cb_log, .on_worker_start = cb_worker_start,
-    .on_worker_stop = cb_worker_stop};
+    .on_worker_stop = cb_worker_stop, .on_capture = h_capture_hook ? cb_capture : NULL};
   int32_t rc = sipwire_new(h_config, &callbacks, mem, &h_instance);
   if (rc != SIPWIRE_OK) h_fail("harness", 0, "sipwire_new: %d %s: %s", rc, sipwire_strerror(rc), sipwire_config_error(h_config));
   worker_count = workers;

@@ -164,6 +164,7 @@ extern void (*h_failed_hook)(const sipwire_failure *failure); /* in on_send_fail
 /* A worker that was killed may have been between an on_open or on_close and our note of it: how many may be missing. */
 extern uint64_t h_unseen;
 extern void (*h_closed_hook)(const sipwire_conn_info *info);   /* in on_close, likewise */
+extern void (*h_capture_hook)(const sipwire_capture *capture); /* set before h_start: the host has an on_capture */
 int32_t h_default_script(sipwire_instance *instance, sipwire_message *message);
 int32_t h_reply(sipwire_instance *instance, const sipwire_message *message, int code, uint32_t flags, uint64_t cookie);
 bool h_header(const char *data, size_t header_length, const char *name, char *out, size_t size);

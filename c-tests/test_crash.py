@@ -15,7 +15,10 @@ STEP = re.compile(
     r"\.(?:set|store_sync|bump|store|compare_exchange|swap|fetch_(?:or|and|add|sub|max|update)|note|want)\("
     r"|\b(?:swap_owner|set_phase|clear_phase)\(|\bswap\(gate,|context\.post\("
 )
-PRIVATE = re.compile(r"\bmember\.(?:batch|corked|end_posted|in_callback)|more\.then_some|\.in_callback\.|announced_to|swept_ms|supervises|\bcontext\.claimed")
+PRIVATE = re.compile(
+    r"\bmember\.(?:batch|corked|end_posted|in_callback|capturing)|self\.ends\.|more\.then_some|\.in_callback\.|announced_to|swept_ms|supervises"
+    r"|\bcontext\.claimed"
+)
 FUNCTION = re.compile(r"\s*(?:pub(?:\(\w+\))? )?(?:const )?fn (\w+)")
 
 # Where nobody has to die, and why: (FILE, function) and the beginnings of the lines that are meant, none: all.

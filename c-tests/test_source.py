@@ -105,7 +105,7 @@ def test_system_calls_are_made_in_sys_only():
 
 
 def test_no_deadline_comes_from_a_clock_that_can_be_set():
-    """One file reads clocks, and the one that can be set is for log records alone."""
+    """One file reads clocks, and the one that can be set is for log records and what is captured alone."""
     reads = r"\bclock_gettime\b|\bCLOCK_\w+|\bgettimeofday\b|\blibc::time\b|\b(?:Instant|SystemTime)\b|\btimerfd_\w+"
     elsewhere = findings(reads, lambda floor, path: path.name != "clock.rs")
     assert not elsewhere, "\n".join(elsewhere)
@@ -116,6 +116,8 @@ def test_no_deadline_comes_from_a_clock_that_can_be_set():
         text = without_comments((TOP / user).read_text())
         calls = re.findall(r"[^;{}]*\brealtime_ms\(\)[^;]*;[^}]*", text)
         assert calls and all(re.search(r"\blog\b[^;]*\.?\bwrite\(", call) for call in calls), calls
+    users = {hit.split(":")[0] for hit in findings(r"\brealtime_us\b", lambda floor, path: path.name != "clock.rs")}
+    assert users == {"src/roles/capture.rs"}
 
 
 def test_atomics_are_imported_in_sync_only():

@@ -213,6 +213,26 @@ extern "C" {
 #define SIPWIRE_MESSAGE_FIRST 1
 
 /**
+ * Of sipwire_capture.direction: received.
+ */
+#define SIPWIRE_CAPTURE_IN 1
+
+/**
+ * Accepted by sipwire_send.
+ */
+#define SIPWIRE_CAPTURE_OUT 2
+
+/**
+ * In: not a message that can be framed; its connection ends for `reason`.
+ */
+#define SIPWIRE_CAPTURE_BAD 1
+
+/**
+ * Out: the library's own answer to what it refused.
+ */
+#define SIPWIRE_CAPTURE_OWN 2
+
+/**
  * The worker that was told first died inside the callback.
  */
 #define SIPWIRE_FAILURE_REPEATED 1
@@ -476,10 +496,80 @@ typedef struct sipwire_log_record {
 } sipwire_log_record;
 
 /**
- * The host's callbacks. They run in workers only (on_log also in sipwire_log_drain); members that
- * are 0 are not called. Copied by sipwire_new. No lock is held during a callback, and every
- * function may be called inside one unless its comment says otherwise. A callback must return: no
- * longjmp, no C++ exception.
+ * A piece of a message to send; the same layout as struct iovec.
+ */
+typedef struct sipwire_iov {
+  const void *base;
+  /**
+   * Bytes.
+   */
+  size_t length;
+} sipwire_iov;
+
+/**
+ * A message that passes, shown to on_capture. All of it is lent for the callback.
+ */
+typedef struct sipwire_capture {
+  uint32_t struct_size;
+  /**
+   * SIPWIRE_CAPTURE_IN or _OUT.
+   */
+  int32_t direction;
+  /**
+   * 0: it waits for a connection that is to be dialled.
+   */
+  uint32_t conn_id;
+  /**
+   * SIPWIRE_CAPTURE_... bits.
+   */
+  uint32_t flags;
+  struct sipwire_addr remote;
+  /**
+   * With conn_id 0 as given to sipwire_send: family 0 or port 0 when that was left open.
+   */
+  struct sipwire_addr local;
+  /**
+   * Index of the listener, -1: a connection we dialled, or none yet.
+   */
+  int32_t listener;
+  /**
+   * The worker that runs this callback, -1: a thread that only sends.
+   */
+  int32_t worker;
+  /**
+   * Out: SIPWIRE_SENT or SIPWIRE_QUEUED. In: 0.
+   */
+  int32_t result;
+  /**
+   * With SIPWIRE_CAPTURE_BAD: SIPWIRE_REASON_..., else 0.
+   */
+  int32_t reason;
+  /**
+   * CLOCK_REALTIME, microseconds. In: when it is complete and about to be delivered. Out: when
+   * sipwire_send was called, so that an answer to it is never older.
+   */
+  uint64_t time_us;
+  /**
+   * Out: as given to sipwire_send.
+   */
+  uint64_t cookie;
+  /**
+   * The message in 1 to 64 pieces, not NUL-terminated. With SIPWIRE_CAPTURE_BAD: what was read from
+   * its beginning on, which may be more than it or less.
+   */
+  const struct sipwire_iov *iov;
+  size_t iov_count;
+  /**
+   * Bytes in all pieces.
+   */
+  size_t length;
+} sipwire_capture;
+
+/**
+ * The host's callbacks. They run in workers only (on_log also in sipwire_log_drain, on_capture also in
+ * sipwire_send); members that are 0 are not called. Copied by sipwire_new. No lock is held during a
+ * callback, and every function may be called inside one unless its comment says otherwise. A callback
+ * must return: no longjmp, no C++ exception.
  */
 typedef struct sipwire_callbacks {
   /**
@@ -525,6 +615,18 @@ typedef struct sipwire_callbacks {
    * In the worker, after its last other callback.
    */
   void (*on_worker_stop)(void *user, struct sipwire_instance *instance, int32_t worker);
+  /**
+   * A message passes, for HEP or pcap; while setting "capture" is yes (default no; sipwire_set switches it
+   * while running). In: in the worker, right before its on_message; also what is refused as bad, with
+   * SIPWIRE_CAPTURE_BAD and without an on_message. Out: in the thread that calls sipwire_send, when the
+   * message was accepted and before the call returns; one that only was queued may still come in
+   * on_send_failed. The supervisor runs no host code: what it writes later was shown when it was accepted,
+   * with what was known then. Keep-alives and what sipwire_send refuses are not shown.
+   * Messages of one thread come in the order of its calls; of several, not always as on the wire.
+   * sipwire_send is allowed inside, and what it sends is not shown. The time this callback takes delays
+   * on_message and sipwire_send: it must not block.
+   */
+  void (*on_capture)(void *user, struct sipwire_instance *instance, const struct sipwire_capture *capture);
 } sipwire_callbacks;
 
 /**
@@ -557,17 +659,6 @@ typedef struct sipwire_target {
    */
   struct sipwire_addr local;
 } sipwire_target;
-
-/**
- * A piece of a message to send; the same layout as struct iovec.
- */
-typedef struct sipwire_iov {
-  const void *base;
-  /**
-   * Bytes.
-   */
-  size_t length;
-} sipwire_iov;
 
 /**
  * A destination that is not dialled for a while.
@@ -1074,6 +1165,7 @@ void sipwire_loop_free(struct sipwire_loop *loop_);
  * SIPWIRE_E_TOTAL_QUEUE_FULL: also, no block is free; SIPWIRE_E_TOO_LARGE: above max_message_size;
  * SIPWIRE_E_SHUTTING_DOWN: stopped, or a dial while draining; SIPWIRE_E_SUPERVISOR_GONE; SIPWIRE_E_ROLE: the
  * thread is ending; SIPWIRE_E_NO_MEMORY, SIPWIRE_E_SYSTEM, SIPWIRE_E_PANIC.
+ * on_capture runs inside, if the host has one and setting "capture" is yes.
  * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives; `target` points to a structure of its struct_size; `iov` to `iov_count` pieces.

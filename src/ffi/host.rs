@@ -2,7 +2,8 @@
 
 use super::boundary::call;
 use super::types::*;
-use crate::roles::host::{ConnInfo, Failure, Host, Message, Wants};
+use crate::roles::host::{Capture, Captured, ConnInfo, Failure, Host, Message, Wants};
+use crate::roles::sender::{MAX_PARTS, Sent};
 use crate::shm::log_ring::Entry;
 use core::ffi::c_void;
 use once_cell::sync::OnceCell;
@@ -84,6 +85,7 @@ impl Host for CHost {
             close: self.table.on_close.is_some(),
             writable: self.table.on_writable.is_some(),
             log: self.table.on_log.is_some(),
+            capture: self.table.on_capture.is_some(),
         }
     }
 
@@ -190,6 +192,60 @@ impl Host for CHost {
                 callback(self.user.0, self.instance(), worker)
             });
         }
+    }
+
+    fn on_capture(&self, capture: &Capture<'_>) {
+        let Some(callback) = self.table.on_capture else {
+            return;
+        };
+        let mut iov = [sipwire_iov {
+            base: core::ptr::null(),
+            length: 0,
+        }; MAX_PARTS];
+        let parts = capture.parts.iter().filter(|part| !part.is_empty());
+        let (mut iov_count, mut length) = (0, 0);
+        for (piece, part) in iov.iter_mut().zip(parts) {
+            piece.base = part.as_ptr().cast();
+            piece.length = part.len();
+            iov_count += 1;
+            length += part.len();
+        }
+        let (direction, flags, result, reason, cookie) = match capture.what {
+            Captured::Received => (SIPWIRE_CAPTURE_IN, 0, 0, 0, 0),
+            Captured::Refused(reason) => {
+                let reason = reason as i32;
+                (SIPWIRE_CAPTURE_IN, SIPWIRE_CAPTURE_BAD, 0, reason, 0)
+            }
+            Captured::Accepted { sent, cookie, own } => {
+                let result = match sent {
+                    Sent::Directly => SIPWIRE_SENT,
+                    Sent::Queued => SIPWIRE_QUEUED,
+                };
+                let flags = if own { SIPWIRE_CAPTURE_OWN } else { 0 };
+                (SIPWIRE_CAPTURE_OUT, flags, result, 0, cookie)
+            }
+        };
+        let view = sipwire_capture {
+            struct_size: size_of::<sipwire_capture>() as u32,
+            direction,
+            conn_id: capture.ends.conn_id,
+            flags,
+            remote: sipwire_addr::from_addr(&capture.ends.remote),
+            local: sipwire_addr::from_addr(&capture.ends.local),
+            listener: capture.ends.listener,
+            worker: capture.worker,
+            result,
+            reason,
+            time_us: capture.time_us,
+            cookie,
+            iov: iov.as_ptr(),
+            iov_count,
+            length,
+        };
+        // SAFETY: as above.
+        call((), || unsafe {
+            callback(self.user.0, self.instance(), &raw const view)
+        });
     }
 }
 

@@ -86,6 +86,14 @@ pub const SIPWIRE_SEND_CLOSE_AFTER: u32 = 2;
 pub const SIPWIRE_SEND_FRESH: u32 = 4;
 /// First message of its connection.
 pub const SIPWIRE_MESSAGE_FIRST: u32 = 1;
+/// Of sipwire_capture.direction: received.
+pub const SIPWIRE_CAPTURE_IN: i32 = 1;
+/// Accepted by sipwire_send.
+pub const SIPWIRE_CAPTURE_OUT: i32 = 2;
+/// In: not a message that can be framed; its connection ends for `reason`.
+pub const SIPWIRE_CAPTURE_BAD: u32 = 1;
+/// Out: the library's own answer to what it refused.
+pub const SIPWIRE_CAPTURE_OWN: u32 = 2;
 /// The worker that was told first died inside the callback.
 pub const SIPWIRE_FAILURE_REPEATED: u32 = 1;
 /// We dialled it.
@@ -248,6 +256,41 @@ pub struct sipwire_failure {
     pub flags: u32,
 }
 
+/// A message that passes, shown to on_capture. All of it is lent for the callback.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sipwire_capture {
+    pub struct_size: u32,
+    /// SIPWIRE_CAPTURE_IN or _OUT.
+    pub direction: i32,
+    /// 0: it waits for a connection that is to be dialled.
+    pub conn_id: u32,
+    /// SIPWIRE_CAPTURE_... bits.
+    pub flags: u32,
+    pub remote: sipwire_addr,
+    /// With conn_id 0 as given to sipwire_send: family 0 or port 0 when that was left open.
+    pub local: sipwire_addr,
+    /// Index of the listener, -1: a connection we dialled, or none yet.
+    pub listener: i32,
+    /// The worker that runs this callback, -1: a thread that only sends.
+    pub worker: i32,
+    /// Out: SIPWIRE_SENT or SIPWIRE_QUEUED. In: 0.
+    pub result: i32,
+    /// With SIPWIRE_CAPTURE_BAD: SIPWIRE_REASON_..., else 0.
+    pub reason: i32,
+    /// CLOCK_REALTIME, microseconds. In: when it is complete and about to be delivered. Out: when
+    /// sipwire_send was called, so that an answer to it is never older.
+    pub time_us: u64,
+    /// Out: as given to sipwire_send.
+    pub cookie: u64,
+    /// The message in 1 to 64 pieces, not NUL-terminated. With SIPWIRE_CAPTURE_BAD: what was read from
+    /// its beginning on, which may be more than it or less.
+    pub iov: *const sipwire_iov,
+    pub iov_count: usize,
+    /// Bytes in all pieces.
+    pub length: usize,
+}
+
 /// A snapshot of one connection.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -303,10 +346,10 @@ pub struct sipwire_log_record {
     pub length: usize,
 }
 
-/// The host's callbacks. They run in workers only (on_log also in sipwire_log_drain); members that
-/// are 0 are not called. Copied by sipwire_new. No lock is held during a callback, and every
-/// function may be called inside one unless its comment says otherwise. A callback must return: no
-/// longjmp, no C++ exception.
+/// The host's callbacks. They run in workers only (on_log also in sipwire_log_drain, on_capture also in
+/// sipwire_send); members that are 0 are not called. Copied by sipwire_new. No lock is held during a
+/// callback, and every function may be called inside one unless its comment says otherwise. A callback
+/// must return: no longjmp, no C++ exception.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct sipwire_callbacks {
@@ -368,6 +411,22 @@ pub struct sipwire_callbacks {
     /// In the worker, after its last other callback.
     pub on_worker_stop: Option<
         unsafe extern "C" fn(user: *mut c_void, instance: *mut sipwire_instance, worker: i32),
+    >,
+    /// A message passes, for HEP or pcap; while setting "capture" is yes (default no; sipwire_set switches it
+    /// while running). In: in the worker, right before its on_message; also what is refused as bad, with
+    /// SIPWIRE_CAPTURE_BAD and without an on_message. Out: in the thread that calls sipwire_send, when the
+    /// message was accepted and before the call returns; one that only was queued may still come in
+    /// on_send_failed. The supervisor runs no host code: what it writes later was shown when it was accepted,
+    /// with what was known then. Keep-alives and what sipwire_send refuses are not shown.
+    /// Messages of one thread come in the order of its calls; of several, not always as on the wire.
+    /// sipwire_send is allowed inside, and what it sends is not shown. The time this callback takes delays
+    /// on_message and sipwire_send: it must not block.
+    pub on_capture: Option<
+        unsafe extern "C" fn(
+            user: *mut c_void,
+            instance: *mut sipwire_instance,
+            capture: *const sipwire_capture,
+        ),
     >,
 }
 

@@ -4,6 +4,8 @@
 use crate::pure::addr::Addr;
 use crate::pure::reason::Reason;
 use crate::pure::words::OwnerState;
+use crate::roles::capture::Ends;
+use crate::roles::sender::Sent;
 use crate::shm::log_ring::Entry as LogEntry;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +66,31 @@ pub struct Failure<'a> {
     pub repeated: bool,
 }
 
+/// A message that passes, as `on_capture` sees it.
+pub struct Capture<'a> {
+    /// CLOCK_REALTIME, microseconds.
+    pub time_us: u64,
+    pub what: Captured,
+    pub ends: Ends,
+    /// Worker index, -1: another participant.
+    pub worker: i32,
+    /// The message is all of them in a row.
+    pub parts: &'a [&'a [u8]],
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Captured {
+    Received,
+    /// The stream is lost here: what was read of it from the beginning of this message on.
+    Refused(Reason),
+    /// `own`: the library's answer to what it refused.
+    Accepted {
+        sent: Sent,
+        cookie: u64,
+        own: bool,
+    },
+}
+
 /// Which callbacks the host has: what nobody listens to is not carried anywhere.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wants {
@@ -72,6 +99,7 @@ pub struct Wants {
     pub close: bool,
     pub writable: bool,
     pub log: bool,
+    pub capture: bool,
 }
 
 pub trait Host: Send + Sync {
@@ -85,4 +113,6 @@ pub trait Host: Send + Sync {
     fn on_log(&self, entry: &LogEntry);
     fn on_worker_start(&self, worker: i32);
     fn on_worker_stop(&self, worker: i32);
+    /// Not only in workers: whoever sends calls it too.
+    fn on_capture(&self, _capture: &Capture<'_>) {}
 }

@@ -84,6 +84,8 @@ pub struct Member {
     pub end_posted: Cell<u64>,
     /// A callback of this thread runs.
     pub in_callback: Cell<bool>,
+    /// That callback is, or is inside, `on_capture`.
+    pub capturing: Cell<bool>,
     swept_ms: Cell<u64>,
 }
 
@@ -133,6 +135,7 @@ impl Member {
             corked: Cell::new(None),
             end_posted: Cell::new(0),
             in_callback: Cell::new(false),
+            capturing: Cell::new(false),
             swept_ms: Cell::new(0),
         }))
     }
@@ -163,6 +166,26 @@ impl Member {
             self.announce_again_ms.set(now_ms + ANNOUNCE_AGAIN_MS);
         }
         sent
+    }
+
+    /// Runs a callback of the host, or one inside another, with its begin noted so that the supervisor
+    /// sees a stall.
+    pub fn calling<R>(&self, context: &Context, call: impl FnOnce() -> R) -> R {
+        if self.in_callback.replace(true) {
+            return call();
+        }
+        let since = self
+            .record(context)
+            .map(|record| &record.own.callback_since_ms);
+        if let Some(since) = since {
+            since.store_sync(sys::clock::monotonic_ms());
+        }
+        let result = call();
+        if let Some(since) = since {
+            since.store_sync(0);
+        }
+        self.in_callback.set(false);
+        result
     }
 
     pub fn is_announced(&self) -> bool {

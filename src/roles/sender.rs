@@ -1,6 +1,7 @@
 //! Sending, by any participant: directly when nothing is queued on the connection and this process
 //! has its fd, else into the connection's queue (P1), or onto the dial list (P5). Never waits.
 
+use std::cell::Cell;
 use std::io::IoSlice;
 
 use crate::pure::addr::Addr;
@@ -10,7 +11,9 @@ use crate::pure::limits::{Full, QueueState, admit};
 use crate::pure::reason::Reason;
 use crate::pure::settings::{QueueFull, Settings};
 use crate::pure::words::{BlockUse, GateWord, Stamp};
+use crate::roles::capture::{self, Ends};
 use crate::roles::context::Context;
+use crate::roles::host::Captured;
 use crate::roles::member::Member;
 use crate::roles::notice::KIND_END;
 use crate::shm::counters::Counter;
@@ -55,6 +58,10 @@ struct Call<'a> {
     target: Target,
     cookie: u64,
     now_ms: u64,
+    /// When the message came, if it is to be shown (`capture`).
+    shown_us: Option<u64>,
+    /// Between whom it then goes; none: it waits for a dial.
+    ends: Cell<Option<Ends>>,
 }
 
 pub fn send(
@@ -76,6 +83,9 @@ pub fn send(
         target,
         cookie,
         now_ms,
+        // Before the first byte goes out: the peer's answer is never shown as the older one.
+        shown_us: capture::begin(context, member),
+        ends: Cell::new(None),
     };
     let result = call.run();
     member.trim_reserve(context);
@@ -83,6 +93,13 @@ pub fn send(
         Ok(Sent::Directly) => member.count(context, Counter::SendsDirect, 1),
         Ok(Sent::Queued) => member.count(context, Counter::SendsQueued, 1),
         Err(_) => member.count(context, Counter::SendsRefused, 1),
+    }
+    if let (Some(time_us), Ok(sent)) = (call.shown_us, result) {
+        let own = target.flags & UNREPORTED != 0;
+        let what = Captured::Accepted { sent, cookie, own };
+        let ends = call.ends.get();
+        let ends = ends.unwrap_or_else(|| Ends::not_dialled(target.remote, target.local));
+        capture::show(context, member, time_us, what, ends, parts);
     }
     result
 }
@@ -109,6 +126,8 @@ pub fn send_directly(
         },
         cookie: 0,
         now_ms: sys::clock::monotonic_ms(),
+        shown_us: None,
+        ends: Cell::new(None),
     };
     member.ensure_reserve(context, bytes.len())
         && call.has_fd(index, generation)
@@ -215,6 +234,10 @@ impl Call<'_> {
     }
 
     fn on_connection(&self, index: u32, slot: &Slot, generation: u32) -> Result<Sent> {
+        if self.shown_us.is_some() {
+            let ends = Ends::of(self.context, index, slot, generation);
+            self.ends.set(Some(ends));
+        }
         if !self.member.ensure_reserve(self.context, self.length) {
             return Err(self.no_blocks(index, slot, generation));
         }
@@ -489,6 +512,8 @@ impl Call<'_> {
     }
 
     fn post_to_dial_list(&self) -> Result<Sent> {
+        // A connection that was tried before had ended.
+        self.ends.set(None);
         if !self.member.ensure_reserve(self.context, self.length) {
             return Err(Error::TotalQueueFull);
         }

@@ -12,7 +12,12 @@ pub fn monotonic_us() -> u64 {
 
 /// Milliseconds since 1970, for people and logs only: it jumps when the clock is set.
 pub fn realtime_ms() -> u64 {
-    read_us(libc::CLOCK_REALTIME) / 1_000
+    realtime_us() / 1_000
+}
+
+/// Microseconds since 1970, for what is written down beside a message.
+pub fn realtime_us() -> u64 {
+    read_us(libc::CLOCK_REALTIME)
 }
 
 fn read_us(clock: libc::clockid_t) -> u64 {

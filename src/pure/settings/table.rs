@@ -359,6 +359,8 @@ settings! {
         "least urgent records that are logged";
     "log_ring" log_ring: u32 = 1_024, count(16, 65_536),
         "log records that can wait for a worker to take them";
+    "capture" capture: bool = false, switch().live(),
+        "show every message in and out to the host's on_capture, if it has one";
 }
 
 /// How many live settings there are: the length of their place in the segment.

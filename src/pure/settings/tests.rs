@@ -125,6 +125,7 @@ fn defaults_are_those_of_the_design() {
         ("close_rst", "no"),
         ("error_answers", "yes"),
         ("log_level", "notice"),
+        ("capture", "no"),
     ];
     for (key, text) in expected {
         assert_eq!(settings().get(key).unwrap(), text, "{key}");

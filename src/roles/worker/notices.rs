@@ -22,16 +22,7 @@ const LOG_PER_STEP: usize = 64;
 impl Worker {
     /// Runs a callback with its begin noted, so that the supervisor sees a stall.
     pub(super) fn calling<R>(&self, call: impl FnOnce() -> R) -> R {
-        self.member.in_callback.set(true);
-        if let Some(record) = self.record() {
-            record.own.callback_since_ms.store_sync(monotonic_ms());
-        }
-        let result = call();
-        if let Some(record) = self.record() {
-            record.own.callback_since_ms.store_sync(0);
-        }
-        self.member.in_callback.set(false);
-        result
+        self.member.calling(&self.context, call)
     }
 
     /// `on_open` before everything else (P9). In Reading, or inside `on_close`.

@@ -7,7 +7,8 @@ use crate::pure::answer::{Kind, error_answer, kind};
 use crate::pure::framing::{FrameError, Framer, Limits, Step};
 use crate::pure::reason::Reason;
 use crate::pure::words::{GateWord, OwnerWord};
-use crate::roles::host::Message;
+use crate::roles::capture::{self, Ends};
+use crate::roles::host::{Captured, Message};
 use crate::roles::sender::{self, Target};
 use crate::shm::counters::Counter;
 use crate::sync::{Ordering, Word};
@@ -219,7 +220,7 @@ impl Worker {
                     if let Some(previous) = waiting.take() {
                         let _ = self.deliver(conn, previous, false);
                     }
-                    end = Some(self.refuse(conn, range, error, header_length));
+                    end = Some(self.refuse(conn, range, n, error, header_length));
                 }
             }
         }
@@ -332,7 +333,10 @@ impl Worker {
         self.member
             .batch
             .set(more.then_some((conn.index, conn.generation)));
-        let verdict = self.calling(|| self.context.host.on_message(&mut message));
+        let verdict = self.calling(|| {
+            capture::show_received(&self.context, &self.member, &message);
+            self.context.host.on_message(&mut message)
+        });
         self.member.batch.set(None);
         if let Some((at, byte)) = behind
             && let Some(place) = buffer.get_mut(at)
@@ -356,11 +360,13 @@ impl Worker {
             || GateWord(slot.output.gate.load_sync()).has(GateWord::CLOSING)
     }
 
-    /// The stream cannot be followed any more: answer if the headers allow it, then end.
+    /// The stream cannot be followed any more: answer if the headers allow it, then end. `range` of the
+    /// first `n` bytes of the buffer is the last part of what is refused.
     fn refuse(
         &mut self,
         conn: &Conn<'_>,
         range: Range<usize>,
+        n: usize,
         error: FrameError,
         header_length: Option<u32>,
     ) -> u32 {
@@ -373,12 +379,39 @@ impl Worker {
             FrameError::LengthConflict => (Reason::BadLength, 400, "Conflicting Content-Length"),
         };
         conn.slot.want(conn.generation, reason, 0, false);
-        if self.context.live().error_answers && status != 0 {
-            if let Place::Buffer(range) = self.gather(conn, range) {
+        let answers = self.context.live().error_answers && status != 0;
+        let shown_us = capture::begin(&self.context, &self.member);
+        if !answers && shown_us.is_none() {
+            return post::END;
+        }
+        let behind = range.end..n;
+        match self.gather(conn, range) {
+            Place::Buffer(range) => {
                 self.assembly.clear();
                 self.assembly
                     .extend_from_slice(self.buffer.get(range).unwrap_or_default());
             }
+            // Without the NUL.
+            Place::Assembly => self
+                .assembly
+                .truncate(self.assembly.len().saturating_sub(1)),
+        }
+        if let Some(time_us) = shown_us {
+            // What follows shows what the peer took this for.
+            let behind = self.buffer.get(behind).unwrap_or_default();
+            let ends = Ends::of(&self.context, conn.index, conn.slot, conn.generation);
+            let (context, member) = (&self.context, &self.member);
+            let parts = [self.assembly.as_slice(), behind];
+            capture::show(
+                context,
+                member,
+                time_us,
+                Captured::Refused(reason),
+                ends,
+                &parts,
+            );
+        }
+        if answers {
             // A header block that never ended is answered from the lines that did.
             let length = header_length.map_or_else(
                 || memchr::memrchr(b'\n', &self.assembly).map_or(0, |at| at + 1),
