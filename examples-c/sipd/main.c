@@ -13,6 +13,7 @@
 #include "log.h"
 #include "options.h"
 #include "participants.h"
+#include "pcap.h"
 #include "receive.h"
 #include "registrar.h"
 #include "relay.h"
@@ -89,6 +90,17 @@ static bool try_script(char *error, size_t size)
     return good;
 }
 
+static bool create_pcap(const sipwire_config *config)
+{
+    char connections[32] = "";
+
+    sipwire_config_get(config, "max_connections", connections, sizeof connections);
+    if (pcap_create(server.pcap, (unsigned)atoi(connections)))
+        return true;
+    fprintf(stderr, "sipd: --pcap %s: %s\n", server.pcap, strerror(errno));
+    return false;
+}
+
 static void print_listeners(void)
 {
     const struct listener *l;
@@ -160,6 +172,11 @@ int main(int argc, char **argv)
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGCHLD);
     sigprocmask(SIG_BLOCK, &signals, NULL);
+    if (server.pcap != NULL) {
+        if (!create_pcap(config))
+            return 1;
+        callbacks.on_capture = pcap_on_capture;
+    }
     result = sipwire_new(config, &callbacks, NULL, &server.instance);
     if (result < 0)
         return fail(sipwire_config_error(config)[0] != '\0' ? sipwire_config_error(config) : sipwire_strerror(result));

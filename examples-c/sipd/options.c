@@ -13,7 +13,7 @@
 #include "udp.h"
 
 enum { MAX_RECEIVERS = 64, MAX_GRACE_S = 3600, MAX_SCRIPT_BYTES = 1 << 20 };
-enum { OPTION_THREADS = 1000, OPTION_PROCESSES, OPTION_LOG, OPTION_GRACE, OPTION_HINTS };
+enum { OPTION_THREADS = 1000, OPTION_PROCESSES, OPTION_LOG, OPTION_GRACE, OPTION_PCAP, OPTION_HINTS };
 
 extern const char sipd_default_script[], sipd_default_script_end[]; /* default_script.S */
 
@@ -28,6 +28,7 @@ static const char usage[] =
     "  -o key=value              a setting of libsipwire, like -o send_timeout=5s; may be repeated\n"
     "  --log LEVEL               error, warning, notice, info or debug (default: notice)\n"
     "  --grace SECONDS           how long all have to end before they are killed (default: 10)\n"
+    "  --pcap FILE               write what passes on TCP to FILE, for tshark or Wireshark\n"
     "  --hints                   say at the start what to type next\n"
     "  --help\n";
 
@@ -95,6 +96,10 @@ static int read_one(int option, sipwire_config *config, int *listeners)
             return fail("--grace wants 1 to 3600 seconds, not ", optarg);
         server.grace_s = (unsigned)number;
         return -1;
+    case OPTION_PCAP:
+        server.pcap = optarg;
+        sipwire_config_set(config, "capture", "yes");
+        return -1;
     case OPTION_HINTS:
         server.hints = true;
         return -1;
@@ -138,8 +143,8 @@ int options_read(int argc, char **argv, sipwire_config *config)
     static const struct option longs[] = {
         {"threads", no_argument, NULL, OPTION_THREADS}, {"processes", no_argument, NULL, OPTION_PROCESSES},
         {"log", required_argument, NULL, OPTION_LOG},   {"grace", required_argument, NULL, OPTION_GRACE},
-        {"hints", no_argument, NULL, OPTION_HINTS},     {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"pcap", required_argument, NULL, OPTION_PCAP}, {"hints", no_argument, NULL, OPTION_HINTS},
+        {"help", no_argument, NULL, 'h'},               {NULL, 0, NULL, 0},
     };
     int option, needed, result = -1, listeners = 0;
     char text[32], address[ADDRESS_TEXT];

@@ -14,6 +14,7 @@ struct server {
     size_t script_length;
     size_t longest_message;     /* of both transports */
     unsigned grace_s;           /* how long a stop may take */
+    const char *pcap;           /* the file for what passes on TCP, NULL: none */
     bool hints;                 /* say at the start what to type next */
     sipwire_instance *instance; /* NULL while the script is tried before the start */
 };
