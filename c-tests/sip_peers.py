@@ -247,6 +247,44 @@ def start(mode, folder, *options, script=None, listen=("tcp:127.0.0.1:0", "udp:1
     return Server([BUILD / "sipd", mode, "-w", "2", *listeners, *options], env=env)
 
 
+# Behind a script of sipd: requests to this user are answered with the counters instead.
+COUNTERS = """
+local of_others = route
+function route(msg)
+  if msg.ruri_user ~= "counters" then return of_others(msg) end
+  local said = {}
+  for name, value in pairs(stats()) do
+    if type(value) == "number" then said[#said + 1] = name .. "=" .. math.floor(value) end
+  end
+  msg:reply(200, "OK", { ["X-Counters"] = table.concat(said, " ") })
+end
+"""
+
+
+class Counters:
+    """The counters of a sipd with the script above, without the questions themselves and their connection."""
+
+    def __init__(self, port):
+        self.peer, self.asked = Tcp(port), 0
+
+    def __call__(self):
+        self.asked += 1
+        answer = self.peer.ask(request("OPTIONS", "sip:counters@127.0.0.1", self.peer.via), 200)
+        said = {name: int(value) for name, value in (word.split("=") for word in answer.header("X-Counters").split())}
+        for name, ours in (("messages_in", self.asked), ("connections", 1), ("accepted", 1)):
+            said[name] -= ours
+        return said
+
+    def close(self):
+        self.peer.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
 def preload(folder, source):
     """Builds C functions that take the place of the C library's; returns the environment for it."""
     (folder / "preload.c").write_text(source)
