@@ -22,26 +22,28 @@ os.environ["PATH"] += ":/usr/sbin"  # kamailio is there, and whoever is not root
 _numbers = itertools.count(1)
 
 
-def missing():
-    """Why the module cannot be tested here; None: it can. On Debian the check has installed what is missing."""
+def missing(module=True):
+    """Why the module (or without it: a peer that is Kamailio) cannot be tested here; None: it can. On Debian the check has
+    installed what is missing."""
     if not shutil.which("kamailio") or not shutil.which("kamcmd"):
         return "kamailio is not installed"
-    return None if MODULE.exists() else "`make kamailio` has not built the module"
+    return None if MODULE.exists() or not module else "`make kamailio` has not built the module"
 
 
 needs_kamailio = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+needs_stock_kamailio = pytest.mark.skipif(missing(module=False) is not None, reason=str(missing(module=False)))
 
 
 class Kamailio:
     """`script`: routes; `core`: settings before the modules; `modparams`: after them. `allowed`: what it may complain of;
-    `before`: words in front of the program; `wait`: until it serves."""
+    `before`: words in front of the program; `wait`: until it serves; `port`: of another that has ended."""
 
     def __init__(
-        self, folder, script, core="", modparams="", module=True, listen=(UDP, TCP), workers=2, modules=(), allowed=(), before=(), wait=True
+        self, folder, script, core="", modparams="", module=True, listen=(UDP, TCP), workers=2, modules=(), allowed=(), before=(), wait=True, port=None
     ):
         self.folder = folder / f"kamailio{next(_numbers)}"
         self.folder.mkdir()
-        self.port = free_port()
+        self.port = port or free_port()
         self.allowed = [OF_THE_CORE, *allowed]
         self.ctl = f"unix:{self.folder}/ctl"
         self.config = self.folder / "kamailio.cfg"
