@@ -109,6 +109,7 @@ pub const CALLBACKS: sipwire_callbacks = sipwire_callbacks {
     on_log: Some(on_log),
     on_worker_start: Some(on_worker),
     on_worker_stop: Some(on_worker),
+    on_capture: Some(on_capture),
 };
 
 unsafe fn host<'a>(user: *mut c_void) -> &'a Host {
@@ -245,6 +246,24 @@ unsafe extern "C" fn on_log(_: *mut c_void, record: *const sipwire_log_record) {
         !text.to_bytes().iter().any(u8::is_ascii_control),
         "{text:?}"
     );
+}
+
+/// Without the ledger: whoever sends may have it.
+unsafe extern "C" fn on_capture(
+    _: *mut c_void,
+    _: *mut sipwire_instance,
+    capture: *const sipwire_capture,
+) {
+    let capture = unsafe { &*capture };
+    let pieces = unsafe { std::slice::from_raw_parts(capture.iov, capture.iov_count) };
+    let bytes: Vec<u8> = pieces
+        .iter()
+        .flat_map(|piece| unsafe { std::slice::from_raw_parts(piece.base.cast(), piece.length) })
+        .copied()
+        .collect();
+    assert!((1..=64).contains(&pieces.len()) && !bytes.is_empty());
+    assert_eq!(bytes.len(), capture.length);
+    assert!(capture.conn_id != 0 || capture.result == SIPWIRE_QUEUED);
 }
 
 unsafe extern "C" fn on_worker(_: *mut c_void, _: *mut sipwire_instance, _: i32) {}

@@ -1,7 +1,7 @@
 //! What the input's bytes choose from.
 
 /// So that timers fire while a sequence runs, that limits are met, and that an end takes no time.
-pub const MADE_WITH: [(&str, &str); 14] = [
+pub const MADE_WITH: [(&str, &str); 15] = [
     ("workers", "2"),
     ("participants", "8"),
     ("max_connections", "16"),
@@ -16,6 +16,7 @@ pub const MADE_WITH: [(&str, &str); 14] = [
     ("connection_lifetime", "40ms"),
     ("worker_hold", "5ms"),
     ("worker_stall", "10ms"),
+    ("capture", "yes"),
 ];
 /// What may be changed, before and while it runs.
 pub const CHANGES: [(&str, &str); 20] = [
