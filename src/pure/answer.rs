@@ -18,7 +18,7 @@ use std::net::IpAddr;
 
 use memchr::memchr;
 
-use super::framing::is_token;
+use super::framing::{is_token, is_version};
 
 /// What a message is by its first line, which is enough to count the answers owed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,8 +39,6 @@ const VALUE_MAX_BYTES: usize = 16 * 1024;
 /// A request of Via headers only would be answered with its own size.
 const ANSWER_MAX_BYTES: usize = 64 * 1024;
 
-const VERSION: &[u8] = b"SIP/2.0";
-
 /// Needs the first line, or as much of it as there is, at the beginning of `first_bytes`.
 pub fn kind(first_bytes: &[u8]) -> Kind {
     let (line, whole) = match memchr(b'\n', first_bytes) {
@@ -51,7 +49,7 @@ pub fn kind(first_bytes: &[u8]) -> Kind {
     let Some((word, rest)) = split_at_byte(line, b' ') else {
         return Kind::Other;
     };
-    if word.eq_ignore_ascii_case(VERSION) {
+    if is_version(word) {
         return match rest.trim_ascii_start() {
             [
                 h @ b'1'..=b'6',
@@ -68,10 +66,7 @@ pub fn kind(first_bytes: &[u8]) -> Kind {
         };
     }
     let version = rest.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
-    if word.is_empty()
-        || !word.iter().copied().all(is_token)
-        || whole && !version.eq_ignore_ascii_case(VERSION)
-    {
+    if word.is_empty() || !word.iter().copied().all(is_token) || whole && !is_version(version) {
         return Kind::Other;
     }
     Kind::Request {

@@ -69,6 +69,12 @@ pub fn next(times: &Times, limits: &Limits, now_ms: u64) -> (u64, Due) {
     let look_ms = if waits_for_first && times.unread {
         // While something is read no message's limit holds, but it does right behind that.
         LOOK_SOON_MS
+    } else if times.message_started_ms > 0 && times.unread {
+        // Likewise; else who drips bytes might be looked at while one is read, and have all its time again.
+        let deadline_ms = times
+            .message_started_ms
+            .saturating_add(limits.message_timeout_ms);
+        deadline_ms.saturating_sub(now_ms).max(LOOK_SOON_MS)
     } else if times.idle || limits.message_timeout_ms == 0 {
         FAR_MS
     } else {
@@ -261,7 +267,12 @@ mod tests {
             waits_for_first_message: false,
             ..times
         };
-        assert_eq!(look(&limits, answered), (80_000, Due::Look));
+        assert_eq!(look(&limits, answered), (60_000 + LOOK_SOON_MS, Due::Look));
+        let begun = Times {
+            message_started_ms: 59_000,
+            ..answered
+        };
+        assert_eq!(look(&limits, begun), (79_000, Due::Look));
     }
 
     #[test]

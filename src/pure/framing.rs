@@ -22,7 +22,7 @@ mod words;
 mod tests;
 
 use start_line::START_LINE_MAX_BYTES;
-pub(super) use start_line::is_token;
+pub(super) use start_line::{is_token, is_version};
 
 /// What may come in; read at every call, so that a live setting reaches messages under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,9 +38,9 @@ pub enum FrameError {
     /// The first line is no SIP request or status line.
     NotSip,
     LengthMissing,
-    /// A `Content-Length` that is not one plain number.
+    /// A `Content-Length` that is no plain number of at most 32 bits.
     LengthInvalid,
-    /// Two `Content-Length` headers that differ.
+    /// Two values of `Content-Length` that differ.
     LengthConflict,
     /// Header block and announced body pass the limit.
     TooLarge,
@@ -181,6 +181,12 @@ impl Framer {
     /// At least one byte of a message was consumed and the message is not complete.
     pub fn in_message(&self) -> bool {
         !matches!(self.phase, Phase::Between { .. } | Phase::Lost { .. })
+    }
+
+    /// Length of the header block of a message whose body is under way: what there is to answer from
+    /// when the stream ends in it.
+    pub fn header_before_body(&self) -> Option<u32> {
+        (self.phase == Phase::Body).then_some(self.header_bytes)
     }
 
     /// Consumes input up to the next event. After `Message` and `Ping` the caller feeds the rest.

@@ -2,7 +2,8 @@
 //! (RFC 3261 7.3.1, 20.14).
 //!
 //! Invariants: a header name counts only at the beginning of a line that is not folded; a number
-//! counts only when its whole value, folded lines included, is nothing else.
+//! counts only when its whole value, folded lines included, is nothing else. `5, 5` is what became of
+//! two headers that somebody joined (RFC 9110 5.3), and is taken like them: equal ones are one.
 
 use memchr::memchr;
 
@@ -96,15 +97,22 @@ impl Framer {
             b'\n' => Phase::LineStart { value: behind },
             b'\r' => Phase::ValueEnd { value: behind },
             b' ' | b'\t' => Phase::InValue { value: behind },
-            b'0'..=b'9' if value != Value::Done => {
-                // Saturation is exact enough: with the header block added, the largest u32 passes
-                // every limit.
-                self.number = self
-                    .number
-                    .saturating_mul(10)
-                    .saturating_add(u32::from(byte - b'0'));
+            b',' if matches!(behind, Value::Done) => {
+                self.settle(behind);
                 Phase::InValue {
-                    value: Value::Digits,
+                    value: Value::Blank,
+                }
+            }
+            b'0'..=b'9' if value != Value::Done => {
+                let shifted = self.number.checked_mul(10);
+                match shifted.and_then(|number| number.checked_add(u32::from(byte - b'0'))) {
+                    Some(number) => {
+                        self.number = number;
+                        Phase::InValue {
+                            value: Value::Digits,
+                        }
+                    }
+                    None => self.invalid_value(byte),
                 }
             }
             _ => self.invalid_value(byte),

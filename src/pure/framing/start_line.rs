@@ -1,4 +1,5 @@
-//! The first line of a message: a SIP status line, or a request line that ends in ` SIP/2.0`.
+//! The first line of a message: a SIP status line, or a request line that ends in ` SIP/2.0`. Another
+//! version of SIP is framed all the same, so that the host can answer 505 (RFC 4475 `badvers`).
 //!
 //! Invariant: a foreign protocol is refused at the first byte that no SIP message has there, so a
 //! TLS ClientHello on a TCP port costs one byte and HTTP one line (RFC 3261 7.1, 7.2).
@@ -10,8 +11,9 @@ use super::{Framer, NEXT_LINE, Phase, Scan, from};
 /// A first line without end would hide a foreign protocol until the message limit.
 pub(super) const START_LINE_MAX_BYTES: u32 = 8192;
 
-const STATUS_LINE_BEGIN: &[u8; 8] = b"SIP/2.0 ";
-const REQUEST_LINE_END: &[u8; 8] = b" SIP/2.0";
+/// A `0` stands for any digit.
+const STATUS_LINE_BEGIN: &[u8; 8] = b"SIP/0.0 ";
+const REQUEST_LINE_END: &[u8; 8] = b" SIP/0.0";
 
 /// `FirstWord`: the word differs from `SIP/2.0`, so it must be a method.
 pub(super) const A_METHOD: u8 = 8;
@@ -63,7 +65,7 @@ impl Framer {
 
 /// What a byte of the first word leads to; `None`: no SIP message begins like this.
 fn first_word(matched: u8, byte: u8) -> Option<Phase> {
-    if STATUS_LINE_BEGIN.get(usize::from(matched)) == Some(&byte.to_ascii_uppercase()) {
+    if fits(STATUS_LINE_BEGIN, matched, byte) {
         let matched = matched + 1;
         return Some(if usize::from(matched) == STATUS_LINE_BEGIN.len() {
             Phase::StatusLine
@@ -77,6 +79,23 @@ fn first_word(matched: u8, byte: u8) -> Option<Phase> {
         _ if is_token(byte) => Some(Phase::FirstWord { matched: A_METHOD }),
         _ => None,
     }
+}
+
+/// Whether `byte` continues a version of which `matched` bytes are there.
+fn fits(version: &[u8; 8], matched: u8, byte: u8) -> bool {
+    match version.get(usize::from(matched)) {
+        Some(b'0') => byte.is_ascii_digit(),
+        Some(expected) => *expected == byte.to_ascii_uppercase(),
+        None => false,
+    }
+}
+
+/// Whether the whole of `word` is `SIP/2.0`, or another version with one digit before and behind the dot.
+pub(in crate::pure) fn is_version(word: &[u8]) -> bool {
+    word.len() + 1 == STATUS_LINE_BEGIN.len()
+        && (0..)
+            .zip(word)
+            .all(|(matched, &byte)| fits(STATUS_LINE_BEGIN, matched, byte))
 }
 
 /// Carries the match of ` SIP/2.0` with a line's end over `text`. Blanks behind the version are
@@ -93,9 +112,10 @@ fn version_at_end(matched: u8, text: &[u8]) -> u8 {
             VERSION_THEN_SPACE => 1,
             _ => matched,
         };
-        match REQUEST_LINE_END.get(usize::from(continues)) {
-            Some(expected) if *expected == byte.to_ascii_uppercase() => continues + 1,
-            _ => u8::from(byte == b' '),
+        if fits(REQUEST_LINE_END, continues, byte) {
+            continues + 1
+        } else {
+            u8::from(byte == b' ')
         }
     })
 }

@@ -211,6 +211,10 @@ fn content_length_is_found_in_every_legal_form() {
         "Content-Length: 0000000000000000000005\r\n",
         "l: 5\r\nX: y\r\nContent-Length: 5\r\n",
         "Content-Length: 5\r\nno colon here\r\n\rodd\r\n",
+        "l: 5, 5\r\n",
+        "l: 5,5 ,\t5\r\n",
+        "l: 5,\r\n 5\r\n",
+        "l: 5\r\n ,05\r\nContent-Length: 5\r\n",
         "Cont: 9\r\nContent-Lengthy: 9\r\nContent-Length-X: 9\r\nlx: 9\r\nl\r\n : 9\r\nc\r\nl: 5\r\n",
         "Content-Length\r\n : 9\r\nl: 5\r\n",
         "Content_Length: 9\r\nl: 5\r\n",
@@ -283,6 +287,8 @@ fn first_lines_of_sip_are_recognised() {
         "OPTIONS sip:a@b SIP/2.0  ",
         "OPTIONS sip:a@b SIP/2.0 \t ",
         "OPTIONS sip:a@b\t SIP/2.0",
+        "OPTIONS sip:a@b SIP/7.0",
+        "SIP/3.1 200 OK",
     ] {
         frames(format!("{first}\r\nl: 0\r\n\r\n").as_bytes(), 0);
         frames(format!("{first}\nl: 0\n\n").as_bytes(), 0);
@@ -299,14 +305,16 @@ fn foreign_protocols_are_refused_as_soon_as_they_show() {
         (b"\x80abc", 1),
         (b"GET / HTTP/1.1\r\nHost: x\r\n", 16),
         (b"HTTP/1.1 200 OK\r\n", 5),
-        (b"SIP/3.0 200 OK\r\n", 5),
+        (b"SIP/x.0 200 OK\r\n", 5),
+        (b"SIP/20.0 200 OK\r\n", 6),
         (b"SIP/2.0\r\n\r\n", 8),
         (b"SIP/2.01 200", 8),
         (b"INVITE\r\nl: 0\r\n", 7),
         (b"INVITE\tsip:a SIP/2.0\r\n", 7),
         (b"{\"json\":1}", 1),
         (b": x\r\n", 1),
-        (b"INVITE sip:a SIP/7.0\r\n", 22),
+        (b"INVITE sip:a SIP/7.x\r\n", 22),
+        (b"INVITE sip:a SIP/10.0\r\n", 23),
         (b"INVITE sip:aSIP/2.0\r\n", 21),
         (b"INVITE sip:a\tSIP/2.0\r\n", 22),
         (b"INVITE sip:a SIP/2.0 \tSIP/2.0\r\n", 31),
@@ -358,8 +366,14 @@ fn values_that_are_no_number_are_invalid() {
         "l: +5\r\n",
         "l: 5x\r\n",
         "l: 0x5\r\n",
-        "l: 5, 5\r\n",
+        "l: 5,\r\n",
+        "l: ,5\r\n",
+        "l: 5,,5\r\n",
+        "l: 5, 5x\r\n",
         "l: 5;a\r\n",
+        "l: 4294967296\r\n",
+        "l: 99999999999\r\nl: 5\r\n",
+        "l: 5, 99999999999999999999999999999999999999999999\r\n",
         "l: 5 5\r\n",
         "l: 5\r\n 5\r\n",
         "l: 5\r 5\r\n",
@@ -390,7 +404,9 @@ fn lengths_that_differ_conflict() {
         "l: 0\r\nContent-Length: 4\r\n",
         "l: 4\r\nX: y\r\nl: 4\r\nl: 5\r\n",
         "l: 5\r\nl: 4\r\nl: 5\r\n",
-        "l: 99999999999\r\nl: 5\r\n",
+        "l: 5, 6\r\n",
+        "l: 5, 5\r\nl: 6\r\n",
+        "l: 4294967295\r\nl: 5\r\n",
     ] {
         let error = error_of(&with_headers(header), &LIMITS);
         assert_eq!(error, FrameError::LengthConflict, "{header:?}");
@@ -419,17 +435,11 @@ fn a_message_of_exactly_the_limit_passes_and_one_byte_more_does_not() {
 
 #[test]
 fn huge_lengths_are_too_large_at_any_limit() {
-    for digits in [
-        "65536",
-        "4294967295",
-        "4294967296",
-        "18446744073709551616",
-        "99999999999999999999999999999999999999999999",
-    ] {
+    for digits in ["65536", "4294967295"] {
         let stream = with_headers(&format!("l: {digits}\r\n"));
         assert_eq!(error_of(&stream, &LIMITS), FrameError::TooLarge);
     }
-    let stream = with_headers("l: 99999999999\r\n");
+    let stream = with_headers("l: 4294967295\r\n");
     assert_eq!(error_of(&stream, &limit(u32::MAX)), FrameError::TooLarge);
 }
 
@@ -577,6 +587,23 @@ fn an_old_residue_does_not_make_a_new_byte_old() {
     assert_eq!(run(&inputs, &LIMITS), [Event::Ping { end: 6 }]);
 }
 
+// ---------------------------------------------------------------- the end of the stream
+
+#[test]
+fn only_a_message_in_its_body_can_be_answered_when_the_stream_ends() {
+    let header = with_headers("l: 5\r\n");
+    let mut framer = Framer::default();
+    assert_eq!(framer.header_before_body(), None);
+    framer.feed(&header[..header.len() - 1], 0, &LIMITS);
+    assert_eq!(framer.header_before_body(), None);
+    framer.feed(b"\n", 0, &LIMITS);
+    assert_eq!(framer.header_before_body(), Some(header.len() as u32));
+    framer.feed(b"hell", 0, &LIMITS);
+    assert_eq!(framer.header_before_body(), Some(header.len() as u32));
+    framer.feed(b"o", 0, &LIMITS);
+    assert_eq!(framer.header_before_body(), None);
+}
+
 // ---------------------------------------------------------------- words
 
 #[test]
@@ -714,7 +741,7 @@ fn reference_message(bytes: &[u8], limits: &Limits) -> Option<Verdict> {
             return Some(Err((max, FrameError::HeaderTooLarge, false)));
         }
     }
-    let mut values: Vec<Option<u128>> = Vec::new();
+    let mut values: Vec<Option<u32>> = Vec::new();
     for line in &lines[1..] {
         let text: String = line.iter().map(|byte| char::from(*byte)).collect();
         let Some((name, value)) = text.split_once(':') else {
@@ -722,9 +749,11 @@ fn reference_message(bytes: &[u8], limits: &Limits) -> Option<Verdict> {
         };
         let name = name.trim_end_matches([' ', '\t']).to_ascii_lowercase();
         if name == "l" || name == "content-length" {
-            let value = value.trim_matches([' ', '\t', '\n']);
-            let plain = value.bytes().all(|byte| byte.is_ascii_digit());
-            values.push(plain.then(|| value.parse().ok()).flatten());
+            for value in value.split(',') {
+                let value = value.trim_matches([' ', '\t', '\n']);
+                let plain = value.bytes().all(|byte| byte.is_ascii_digit());
+                values.push(plain.then(|| value.parse().ok()).flatten());
+            }
         }
     }
     let bad = |error| Some(Err((end, error, true)));
@@ -739,7 +768,7 @@ fn reference_message(bytes: &[u8], limits: &Limits) -> Option<Verdict> {
         }
         Some(first) => first.unwrap_or(0),
     };
-    if end as u128 + body > max as u128 {
+    if end as u64 + u64::from(body) > max as u64 {
         return bad(FrameError::TooLarge);
     }
     let body = body as usize;
@@ -753,7 +782,17 @@ fn could_begin(bytes: &[u8]) -> bool {
         .map(|byte| char::from(byte.to_ascii_uppercase()))
         .collect();
     let word: String = text.chars().take_while(|c| is_token(*c as u8)).collect();
-    let status = text.starts_with("SIP/2.0 ") || "SIP/2.0 ".starts_with(&text);
+    let version: String = text
+        .chars()
+        .take(8)
+        .enumerate()
+        .map(|(at, c)| match at {
+            4 if c.is_ascii_digit() => '2',
+            6 if c.is_ascii_digit() => '0',
+            _ => c,
+        })
+        .collect();
+    let status = version.starts_with("SIP/2.0 ") || "SIP/2.0 ".starts_with(&version);
     let method = !word.is_empty() && (word == text || text[word.len()..].starts_with(' '));
     match text.strip_suffix('\n') {
         None if bytes.len() >= 8192 => false,
@@ -762,9 +801,13 @@ fn could_begin(bytes: &[u8]) -> bool {
         Some(line) => {
             status
                 || method
-                    && line
-                        .trim_end_matches([' ', '\t', '\r'])
-                        .ends_with(" SIP/2.0")
+                    && (0..100).any(|n| {
+                        line.trim_end_matches([' ', '\t', '\r']).ends_with(&format!(
+                            " SIP/{}.{}",
+                            n / 10,
+                            n % 10
+                        ))
+                    })
         }
     }
 }
@@ -795,6 +838,9 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         "\r\nl: 3\r\n\r\nabc",
         "0",
         "3",
+        ",",
+        "SIP/7.1",
+        "4294967295",
         "99999999999",
         "Via: SIP/2.0/TCP h\r\n",
         "To",
