@@ -137,9 +137,15 @@ impl Worker {
 
     /// The peer has sent FIN; it may still wait for answers.
     fn at_end_of_stream(&mut self, conn: &Conn<'_>) -> After {
-        if Framer::from_words(conn.slot.framer_words()).in_message() {
+        let framer = Framer::from_words(conn.slot.framer_words());
+        if framer.in_message() {
             conn.slot
                 .want(conn.generation, Reason::EofInMessage, 0, false);
+            // A header block that the end cut names nobody to answer for sure.
+            if let Some(length) = framer.header_before_body() {
+                let reason = Reason::EofInMessage;
+                self.reject(conn, reason, 0..0, 0, (400, "Body Cut Short"), Some(length));
+            }
             return After::GiveBack(post::END);
         }
         After::GiveBack(post::PEER_FIN)
@@ -379,10 +385,26 @@ impl Worker {
             FrameError::LengthConflict => (Reason::BadLength, 400, "Conflicting Content-Length"),
         };
         conn.slot.want(conn.generation, reason, 0, false);
+        self.reject(conn, reason, range, n, (status, phrase), header_length);
+        post::END
+    }
+
+    /// Shows the message whose last part is in `range` of the buffer to who captures, with what is read
+    /// behind it (up to `n`), and answers it: if it is a request that can be answered and the host
+    /// wants it. Status 0: there is no answer. `header_length` as in [`Step::Bad`].
+    fn reject(
+        &mut self,
+        conn: &Conn<'_>,
+        reason: Reason,
+        range: Range<usize>,
+        n: usize,
+        (status, phrase): (u16, &str),
+        header_length: Option<u32>,
+    ) {
         let answers = self.context.live().error_answers && status != 0;
         let shown_us = capture::begin(&self.context, &self.member);
         if !answers && shown_us.is_none() {
-            return post::END;
+            return;
         }
         let behind = range.end..n;
         match self.gather(conn, range) {
@@ -402,41 +424,30 @@ impl Worker {
             let ends = Ends::of(&self.context, conn.index, conn.slot, conn.generation);
             let (context, member) = (&self.context, &self.member);
             let parts = [self.assembly.as_slice(), behind];
-            capture::show(
-                context,
-                member,
-                time_us,
-                Captured::Refused(reason),
-                ends,
-                &parts,
-            );
+            let what = Captured::Refused(reason);
+            capture::show(context, member, time_us, what, ends, &parts);
         }
-        if answers {
-            // A header block that never ended is answered from the lines that did.
-            let length = header_length.map_or_else(
-                || memchr::memrchr(b'\n', &self.assembly).map_or(0, |at| at + 1),
-                |length| length as usize,
-            );
-            self.assembly.truncate(length);
-            if header_length.is_none() {
-                self.assembly.extend_from_slice(b"\r\n");
-            }
-            let headers = &self.assembly;
-            let remote = conn.slot.remote();
-            let ip = IpText(&remote).to_string();
-            let mut answer = Vec::new();
-            if error_answer(
-                headers,
-                status,
-                phrase,
-                Some((&ip, remote.port)),
-                &mut answer,
-            ) && self.send_own(conn, &answer)
-            {
-                self.member.count(&self.context, Counter::ErrorAnswers, 1);
-            }
+        if !answers {
+            return;
         }
-        post::END
+        // A header block that never ended is answered from the lines that did.
+        let length = header_length.map_or_else(
+            || memchr::memrchr(b'\n', &self.assembly).map_or(0, |at| at + 1),
+            |length| length as usize,
+        );
+        self.assembly.truncate(length);
+        if header_length.is_none() {
+            self.assembly.extend_from_slice(b"\r\n");
+        }
+        let remote = conn.slot.remote();
+        let ip = IpText(&remote).to_string();
+        let source = Some((ip.as_str(), remote.port));
+        let mut answer = Vec::new();
+        if error_answer(&self.assembly, status, phrase, source, &mut answer)
+            && self.send_own(conn, &answer)
+        {
+            self.member.count(&self.context, Counter::ErrorAnswers, 1);
+        }
     }
 
     /// Answers a ping: directly, or (output waits, the kernel takes nothing, no fd) by the supervisor, once
