@@ -91,9 +91,10 @@ fn message_blocks(settings: &Settings) -> usize {
 }
 
 /// Each connection may have begun a message. `partial_max` is looked at before a read, so each worker
-/// may park what one turn brings beyond it.
+/// may park what one turn brings beyond it; and a message that is under way then may grow to the largest.
 fn partial_blocks(settings: &Settings) -> usize {
-    let parked = settings.partial_max_bytes as usize / PAYLOAD + settings.max_connections as usize;
+    let parked = (settings.partial_max_bytes + settings.max_message_size_bytes) as usize / PAYLOAD
+        + settings.max_connections as usize;
     parked + settings.workers as usize * (2 * 65_536 / PAYLOAD + 2)
 }
 
