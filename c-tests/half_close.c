@@ -1,4 +1,5 @@
 /* modes: threads processes */
+/* rows: F17 */
 /* A client that sends FIN after its request still gets its answers, which another participant sends over the next
  * time; then the connection closes. Bounded by half_close_timeout; with nothing to answer it closes at once. */
 #include "deadline.h"
@@ -15,6 +16,7 @@ static void send_answer(h_sender *sender, uint32_t id, int code, const char *cal
   CHECK(sender->job.result > 0, "answer %d: %d (%s)", code, sender->job.result, sipwire_strerror(sender->job.result));
 }
 
+/* F17 */
 static void answered_later(h_sender *sender) {
   h_peer *peer = h_client();
   h_write_text(peer, h_request("INVITE", "half", "X-Silent: 1\r\n", "v=0"));
@@ -25,14 +27,14 @@ static void answered_later(h_sender *sender) {
   sipwire_conn_info info;
   static const int codes[] = {100, 180, 200};
   for (int i = 0; i < 3; i++) {
-    STAYS(300, !h_ended(peer), "closed with the final answer still to come");
+    STAYS(300, !h_ended(peer), "F17: closed with the final answer still to come");
     CHECK(h_info(id, &info), "the connection is gone");
     CHECK_NUM(1, info.pending_answers);
     send_answer(sender, id, codes[i], "half", true);
     h_await_answer(peer, codes[i], "half");
   }
   h_await_end(peer, "after the final answer");
-  CHECK(peer->eof, "reset (errno %d) instead of FIN", peer->error);
+  CHECK(peer->eof, "F17: reset (errno %d) instead of FIN", peer->error);
   WAIT(h_find(EV_CLOSE, id, NULL), "on_close");
   CHECK_NUM(SIPWIRE_REASON_PEER_CLOSED, h_find(EV_CLOSE, id, NULL)->reason);
   h_close(peer);

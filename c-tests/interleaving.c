@@ -31,20 +31,6 @@ static void description_example(void) {
   h_close(con2);
 }
 
-static void byte_by_byte(void) {
-  h_peer *peer = h_client();
-  h_text text = h_request("OPTIONS", "bytes", "Subject: one byte in every write\r\n", "12345");
-  for (size_t i = 0; i < text.length; i++) {
-    h_write(peer, text.data + i, 1);
-    if (i % 7 == 0) h_sleep_ms(1); /* so that the reads see single bytes as well as small groups */
-  }
-  h_await_answer(peer, 200, "bytes");
-  h_event *e = h_find(EV_MESSAGE, h_conn_of(peer), NULL);
-  CHECK_NUM(text.length, e->length);
-  CHECK_NUM(h_hash(text.data, text.length), e->hash);
-  h_close(peer);
-}
-
 /* The body holds empty lines and a whole request: only Content-Length may end it. */
 static void pipelined(void) {
   h_peer *peer = h_client();
@@ -104,7 +90,6 @@ int main(int argc, char **argv) {
   h_init(argc, argv);
   h_start(1); /* one worker: all connections are interleaved in it */
   description_example();
-  byte_by_byte();
   pipelined();
   many_alternating();
   return h_finish();

@@ -1,5 +1,5 @@
 /* modes: threads processes */
-/* What the settings of input do, switched while running: crlf_ping, accept_no_content_length, error_answers. */
+/* What the settings of input do, switched while running: crlf_ping, accept_no_content_length (error_answers: bad_input.c). */
 #include "deadline.h"
 
 #define NO_LENGTH "OPTIONS sip:x@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:5060;branch=z9hG4bKnone\r\nFrom: <sip:a@b>;tag=1\r\n" \
@@ -45,28 +45,11 @@ static void no_length(bool accepted) {
   h_close(peer);
 }
 
-static void bad(bool answered) {
-  set_live("error_answers", answered ? "yes" : "no");
-  uint64_t answers = STAT(error_answers);
-  h_peer *peer = h_client();
-  uint32_t id = h_conn_of(peer);
-  h_write_text(peer, h_request("OPTIONS", "bad", "l: 7\r\n", NULL)); /* two lengths that contradict each other */
-  if (answered) h_await_answer(peer, 400, "bad");
-  h_await_end(peer, "bad input");
-  CHECK(peer->eof, "reset (errno %d), expected FIN", peer->error);
-  CHECK(peer->parsed == peer->length, "received, and not expected: %.*s", (int)(peer->length - peer->parsed), peer->in + peer->parsed);
-  WAIT(h_find(EV_CLOSE, id, NULL), "on_close");
-  CHECK_NUM(SIPWIRE_REASON_BAD_LENGTH, h_find(EV_CLOSE, id, NULL)->reason);
-  WAIT_NUM(answers + answered, STAT(error_answers));
-  h_close(peer);
-}
-
 int main(int argc, char **argv) {
   h_init(argc, argv);
   h_setting("linger", "10m"); /* for a peer of this test that takes its time */
   h_start(2);
   ping(true), ping(false), ping(true);
   no_length(false), no_length(true), no_length(false);
-  bad(true), bad(false), bad(true);
   return h_finish();
 }

@@ -18,7 +18,7 @@ TRACER = BUILD / "c-tests" / "tracer"
 SUBSET = ["async", "blacklist", "dial", "half_close", "interleaving", "queue_flood", "worker_killed"]
 MORE = [
     *["bad_input", "bounds", "callbacks_send", "close_race", "close_race_read", "close_reasons", "connections", "dead_sender"],
-    *["drain", "fd_exhaustion", "graceful", "io_error", "keep_alive", "large_message", "live_settings", "message_timeout"],
+    *["drain", "fd_exhaustion", "framing", "graceful", "io_error", "keep_alive", "large_message", "live_settings", "message_timeout"],
     *["queue_conn_close", "queue_conn_reject", "queue_large", "refresh", "round_robin", "stop_calls", "supervisor_killed"],
     *["writable"],
 ]

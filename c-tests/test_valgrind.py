@@ -7,7 +7,7 @@ from run import BUILD, CHECK_ALL, MODES, Server, run, tail
 
 ERROR_CODE = 99
 # Tests that kill participants or use up descriptors say nothing about leaks; those that move a lot of data take too long.
-SUBSET = ["answer", "async", "bad_input", "blacklist", "close_reasons", "dial", "interleaving", "own_loop"]
+SUBSET = ["answer", "async", "bad_input", "blacklist", "close_reasons", "dial", "framing", "interleaving", "own_loop"]
 MORE = ["addresses", "config", "connections", "drain", "graceful", "half_close", "ipv6", "keep_alive", "misuse", "silent"]
 NO_MODE = {"addresses", "config"}
 # A copy that fork makes of a process with threads has lost their stacks, and what they pointed to.

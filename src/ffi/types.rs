@@ -57,9 +57,11 @@ pub const SIPWIRE_REASON_CONN_QUEUE_FULL: i32 = 8;
 pub const SIPWIRE_REASON_TOTAL_QUEUE_FULL: i32 = 9;
 pub const SIPWIRE_REASON_CLOSE_AFTER_SEND: i32 = 10;
 pub const SIPWIRE_REASON_NOT_SIP: i32 = 11;
-/// Content-Length missing, negative, not a number, conflicting.
+/// Content-Length missing, negative, not a number, above 32 bits, conflicting. A request is answered with 400 first.
 pub const SIPWIRE_REASON_BAD_LENGTH: i32 = 12;
+/// Header block and announced body are larger than `max_message_size`. A request is answered with 513 first.
 pub const SIPWIRE_REASON_TOO_LARGE: i32 = 13;
+/// The peer's FIN came inside a message. A request whose header block is there is answered with 400 first.
 pub const SIPWIRE_REASON_EOF_IN_MESSAGE: i32 = 14;
 pub const SIPWIRE_REASON_MESSAGE_TIMEOUT: i32 = 15;
 pub const SIPWIRE_REASON_FIRST_MESSAGE_TIMEOUT: i32 = 16;

@@ -321,7 +321,7 @@ settings! {
     "crlf_ping" crlf_ping: bool = true, switch().live(),
         "answer a double CRLF between messages with one (RFC 5626)";
     "error_answers" error_answers: bool = true, switch().live(),
-        "answer a request that cannot be framed with 400 or 513 before closing";
+        "answer a request that cannot be framed or that is cut off with 400 or 513 before closing";
     "accept_aliases" accept_aliases: bool = false, word(ONLY_NO).later(Later::AllButDefault),
         "follow the alias parameter of Via (RFC 5923)";
     "proxy_protocol" proxy_protocol: ProxyProtocol = ProxyProtocol::Off, word(ProxyProtocol::WORDS).later(Later::AllButDefault),
