@@ -65,6 +65,9 @@ pub enum Step {
     },
     /// A double CRLF between messages ended at `end`: it is owed one CRLF.
     Ping { end: usize },
+    /// What is at `end` shows that the CRLF before it is no part of a ping: a pong, if one is awaited.
+    /// A CRLF that is the last of the input may still become a ping, see `take_crlf`.
+    Crlf { end: usize },
     /// The stream is lost; `end` bytes of input were consumed. With `header_length` the header
     /// block ends exactly there and is good enough to build an answer from.
     Bad {
@@ -80,6 +83,8 @@ pub enum Step {
 const RESIDUE_MAX_MS: u32 = 1000;
 
 const PING: &[u8; 4] = b"\r\n\r\n";
+/// Bytes of a ping that are a whole CRLF.
+const CRLF: u8 = 2;
 
 const NEXT_LINE: Phase = Phase::LineStart {
     value: Value::Foreign,
@@ -189,7 +194,27 @@ impl Framer {
         (self.phase == Phase::Body).then_some(self.header_bytes)
     }
 
-    /// Consumes input up to the next event. After `Message` and `Ping` the caller feeds the rest.
+    /// Before input in which a pong is awaited: a CRLF that came before is no part of a ping any more
+    /// (whoever pings once more sends four bytes at once), and half a pong does not grow old.
+    pub fn await_pong(&mut self, now_ms: u32) {
+        match self.phase {
+            Phase::Between { residue: CRLF } => *self = Framer::default(),
+            Phase::Between { residue: 1 } => self.residue_ms = now_ms,
+            _ => {}
+        }
+    }
+
+    /// All input there is was consumed and a pong is awaited: a single CRLF at its end is the pong and
+    /// not half a ping. Two are a ping all the same, so that the peer's own pings are answered.
+    pub fn take_crlf(&mut self) -> bool {
+        let taken = matches!(self.phase, Phase::Between { residue: CRLF });
+        if taken {
+            *self = Framer::default();
+        }
+        taken
+    }
+
+    /// Consumes input up to the next event. After `Message`, `Ping` and `Crlf` the caller feeds the rest.
     pub fn feed(&mut self, input: &[u8], now_ms: u32, limits: &Limits) -> Step {
         let start = match self.phase {
             Phase::Lost { error, answerable } => {
@@ -235,6 +260,10 @@ impl Framer {
             residue = 0;
         }
         for (offset, &byte) in input.iter().enumerate() {
+            if residue >= CRLF && PING.get(usize::from(residue)) != Some(&byte) {
+                *self = Framer::default();
+                return Err(Step::Crlf { end: offset });
+            }
             if !matches!(byte, b'\r' | b'\n' | b' ' | b'\t') {
                 *self = Framer::at(Phase::FirstWord { matched: 0 });
                 return Ok(offset);

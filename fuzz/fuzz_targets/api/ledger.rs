@@ -170,7 +170,7 @@ impl Stream {
                     self.unfinished.clear();
                     input = &input[end..];
                 }
-                Step::Ping { end } => input = &input[end..],
+                Step::Ping { end } | Step::Crlf { end } => input = &input[end..],
                 step => panic!(
                     "{step:?} in what the library sent: {}",
                     input.escape_ascii()

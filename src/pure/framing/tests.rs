@@ -27,6 +27,10 @@ enum Event {
     Ping {
         end: usize,
     },
+    /// A CRLF by itself, up to here.
+    Crlf {
+        end: usize,
+    },
     Bad {
         start: usize,
         end: usize,
@@ -60,7 +64,7 @@ fn run(inputs: &[(&[u8], u32)], limits: &Limits) -> Vec<Event> {
                     Step::More { start }
                     | Step::Message { start, .. }
                     | Step::Bad { start, .. } => assert_eq!(start, 0),
-                    Step::Ping { .. } => panic!("ping inside a message"),
+                    Step::Ping { .. } | Step::Crlf { .. } => panic!("ping inside a message"),
                 }
             }
             match step {
@@ -96,6 +100,13 @@ fn run(inputs: &[(&[u8], u32)], limits: &Limits) -> Vec<Event> {
                     assert_eq!(framer, Framer::default());
                     assert!(end > 0);
                     events.push(Event::Ping {
+                        end: base + at + end,
+                    });
+                    at += end;
+                }
+                Step::Crlf { end } => {
+                    assert_eq!(framer, Framer::default());
+                    events.push(Event::Crlf {
                         end: base + at + end,
                     });
                     at += end;
@@ -458,7 +469,7 @@ fn a_header_block_that_passes_the_limit_is_cut_there() {
         let stream = [b"\r\n", &stream[..]].concat();
         assert_eq!(
             every_way(&stream, &limit(max as u32)),
-            [expected],
+            [Event::Crlf { end: 2 }, expected],
             "limit {max}"
         );
     }
@@ -528,7 +539,8 @@ fn what_precedes_a_message_is_no_part_of_it() {
         (b"\r\n\r\n\r\n\r\n\r\n\r\n\r\n", 3),
     ] {
         let stream = [before, one].concat();
-        let events = every_way(&stream, &LIMITS);
+        let mut events = every_way(&stream, &LIMITS);
+        events.retain(|event| !matches!(event, Event::Crlf { .. }));
         let found = events.len() - 1;
         assert_eq!(found, pings, "{}", before.escape_ascii());
         assert_eq!(
@@ -543,10 +555,13 @@ fn what_precedes_a_message_is_no_part_of_it() {
 #[test]
 fn bytes_of_a_lone_crlf_start_no_message() {
     let mut framer = Framer::default();
-    for byte in [b"\r", b"\n", b"\r", b" "] {
+    for byte in [b"\r", b"\n", b"\r"] {
         assert_eq!(framer.feed(byte, 0, &LIMITS), Step::More { start: 1 });
         assert!(!framer.in_message());
     }
+    assert_eq!(framer.feed(b" ", 0, &LIMITS), Step::Crlf { end: 0 });
+    assert_eq!(framer.feed(b" ", 0, &LIMITS), Step::More { start: 1 });
+    assert!(!framer.in_message());
 }
 
 #[test]
@@ -604,6 +619,80 @@ fn only_a_message_in_its_body_can_be_answered_when_the_stream_ends() {
     assert_eq!(framer.header_before_body(), None);
 }
 
+/// What a reader that awaits a pong makes of reads with their times: (pongs, pings).
+fn awaiting(reads: &[(&[u8], u32)]) -> (usize, usize) {
+    let mut framer = Framer::default();
+    let (mut pongs, mut pings, mut awaited) = (0, 0, true);
+    for &(read, now_ms) in reads {
+        let mut at = 0;
+        if awaited {
+            framer.await_pong(now_ms);
+        }
+        while at < read.len() {
+            match framer.feed(&read[at..], now_ms, &LIMITS) {
+                Step::More { .. } => at = read.len(),
+                Step::Ping { end } => (at, pings) = (at + end, pings + 1),
+                Step::Crlf { end } => {
+                    at += end;
+                    pongs += usize::from(core::mem::take(&mut awaited));
+                }
+                Step::Message { end, .. } => at += end,
+                Step::Bad { .. } => panic!("bad"),
+            }
+        }
+        if awaited && framer.take_crlf() {
+            awaited = false;
+            pongs += 1;
+        }
+    }
+    (pongs, pings)
+}
+
+#[test]
+fn an_awaited_pong_is_told_from_a_ping() {
+    let message = with_headers("l: 0\r\n");
+    let glued = [b"\r\n", message.as_slice()].concat();
+    let behind = [message.as_slice(), b"\r\n"].concat();
+    let blanks = b"\r\n \r\n";
+    assert_eq!(awaiting(&[(b"\r\n", 0)]), (1, 0), "whole");
+    assert_eq!(awaiting(&[(b"\r", 0), (b"\n", 9)]), (1, 0), "in two pieces");
+    assert_eq!(awaiting(&[(b"\r", 0), (b"\n", 5000)]), (1, 0), "slowly");
+    assert_eq!(awaiting(&[(&glued, 0)]), (1, 0), "in front of a message");
+    assert_eq!(
+        awaiting(&[(b"\r", 0), (&glued[1..], 1)]),
+        (1, 0),
+        "split there"
+    );
+    assert_eq!(awaiting(&[(&behind, 0)]), (1, 0), "behind a message");
+    assert_eq!(awaiting(&[(blanks, 0)]), (1, 0), "one of two lone ones");
+    assert_eq!(awaiting(&[(&message, 0)]), (0, 0), "a message is none");
+    assert_eq!(awaiting(&[(b"\r", 0)]), (0, 0), "half of one is none");
+}
+
+#[test]
+fn a_ping_at_the_same_instant_is_a_ping_and_the_pong_a_pong() {
+    assert_eq!(awaiting(&[(b"\r\n\r\n", 0)]), (0, 1), "only a ping");
+    assert_eq!(awaiting(&[(b"\r\n\r\n\r\n", 0)]), (1, 1), "together");
+    let (ping, pong): (&[u8], &[u8]) = (b"\r\n\r\n", b"\r\n");
+    assert_eq!(awaiting(&[(ping, 0), (pong, 1)]), (1, 1));
+    assert_eq!(awaiting(&[(pong, 0), (ping, 1)]), (1, 1));
+    let cut: [(&[u8], u32); 2] = [(b"\r\n\r", 0), (b"\n\r\n", 1)];
+    assert_eq!(awaiting(&cut), (1, 1), "cut inside the ping");
+    let halves: [(&[u8], u32); 3] = [(pong, 0), (pong, 1), (pong, 2)];
+    assert_eq!(awaiting(&halves), (1, 1), "each CRLF by itself");
+}
+
+#[test]
+fn a_crlf_from_before_and_a_pong_are_no_ping() {
+    let mut framer = Framer::default();
+    assert_eq!(framer.feed(b"\r\n", 0, &LIMITS), Step::More { start: 2 });
+    // Here our ping goes out.
+    framer.await_pong(10);
+    assert_eq!(framer.feed(b"\r\n", 10, &LIMITS), Step::More { start: 2 });
+    assert!(framer.take_crlf() && !framer.take_crlf());
+    assert_eq!(framer, Framer::default());
+}
+
 // ---------------------------------------------------------------- words
 
 #[test]
@@ -655,6 +744,14 @@ fn reference(stream: &[(u8, u32)], limits: &Limits) -> Vec<Event> {
     let mut residue_ms = 0;
     while at < bytes.len() {
         let (byte, now_ms) = stream[at];
+        if now_ms - residue_ms > 1000 {
+            residue.clear();
+        }
+        let goes_on = "\r\n\r\n".starts_with(&format!("{residue}{}", char::from(byte)));
+        if residue.starts_with("\r\n") && !goes_on {
+            events.push(Event::Crlf { end: at });
+            residue.clear();
+        }
         if !b"\r\n \t".contains(&byte) {
             residue.clear();
             match reference_message(&bytes[at..], limits) {
@@ -677,9 +774,6 @@ fn reference(stream: &[(u8, u32)], limits: &Limits) -> Vec<Event> {
                 }
             }
             continue;
-        }
-        if now_ms - residue_ms > 1000 {
-            residue.clear();
         }
         residue.push(char::from(byte));
         while !"\r\n\r\n".starts_with(&residue) {
@@ -937,7 +1031,7 @@ proptest! {
         let input = input.concat();
         match framer.feed(&input, 7, &limit(u32::MAX)) {
             Step::More { start } => prop_assert!(start <= input.len()),
-            Step::Ping { end } => prop_assert!(end <= input.len()),
+            Step::Ping { end } | Step::Crlf { end } => prop_assert!(end <= input.len()),
             Step::Message { start, end, header_length, body_length } => {
                 prop_assert!(start <= end && end <= input.len());
                 prop_assert!(header_length.checked_add(body_length).is_some());

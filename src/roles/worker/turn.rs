@@ -216,6 +216,7 @@ impl Worker {
                         self.pong(conn);
                     }
                 }
+                Step::Crlf { end: stop } => at += stop,
                 Step::Bad {
                     start,
                     end: stop,
