@@ -68,7 +68,7 @@ int main(int argc, char **argv) {
     "conn_wq_max", "wq_max", "queue_full", "max_message_size", "message_timeout", "first_message_timeout", "half_close_timeout",
     "blacklist_ttl", "crlf_ping", "accept_no_content_length", "partial_max", "log_ring", "supervisor_rt_priority", "proxy_protocol",
     "nodelay", "keepalive", "keepidle", "keepintvl", "keepcnt", "user_timeout", "defer_accept", "reuse_port", "tos", "source_ipv4",
-    "source_ipv6", "accept_aliases", "no_connect", "close_rst"};
+    "source_ipv6", "accept_aliases", "no_connect", "close_rst", "crlf_keepalive", "pong_timeout", "flow_timer_grace"};
   for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
     CHECK(sipwire_config_get(h_config, keys[i], a, sizeof a) >= 0, "no setting \"%s\"", keys[i]);
 

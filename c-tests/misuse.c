@@ -102,6 +102,18 @@ int main(int argc, char **argv) {
   CHECK_RC(SIPWIRE_E_NO_CONNECTION, sipwire_conn_close(h_instance, 0x40123456));
   CHECK_RC(SIPWIRE_E_NO_CONNECTION, sipwire_conn_set_user(h_instance, 0x40123456, 1));
   CHECK_RC(SIPWIRE_E_NO_CONNECTION, sipwire_conn_set_lifetime(h_instance, 0x40123456, 1));
+  static const int64_t no_times[] = {INT64_MIN, -2, 1, 9, 4 * 3600000 + 1, 1LL << 32, INT64_MAX};
+  for (size_t i = 0; i < sizeof no_times / sizeof *no_times; i++) {
+    CHECK_RC(SIPWIRE_E_ARGUMENT, sipwire_conn_set_keepalive(h_instance, 0x40123456, no_times[i]));
+    CHECK_RC(SIPWIRE_E_ARGUMENT, sipwire_conn_set_flow_timer(h_instance, 0x40123456, no_times[i]));
+  }
+  CHECK_RC(SIPWIRE_E_ARGUMENT, sipwire_conn_set_flow_timer(h_instance, 0x40123456, SIPWIRE_KEEPALIVE_DEFAULT));
+  static const int64_t times[] = {0, 10, 4 * 3600000};
+  for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
+    CHECK_RC(SIPWIRE_E_NO_CONNECTION, sipwire_conn_set_keepalive(h_instance, 0x40123456, times[i]));
+    CHECK_RC(SIPWIRE_E_NO_CONNECTION, sipwire_conn_set_flow_timer(h_instance, 0x40123456, times[i]));
+  }
+  CHECK_RC(SIPWIRE_E_NO_CONNECTION, sipwire_conn_set_keepalive(h_instance, 0x40123456, SIPWIRE_KEEPALIVE_DEFAULT));
 
   /* struct_size */
   sipwire_target sized = target;

@@ -89,6 +89,11 @@ static void to_addr(const sipwire_addr *addr, uint32_t tag, int count, uint32_t 
   for (int i = 0; i < count; i++) send_next(&target, tag, SMALL);
 }
 
+static void keep_alive(int64_t interval_ms, int64_t flow_timer_ms) {
+  sipwire_conn_set_keepalive(h_instance, shared->reader, interval_ms);
+  sipwire_conn_set_flow_timer(h_instance, shared->reader, flow_timer_ms);
+}
+
 /* All that the API lets a sender do. */
 static void sender_body(void *at) {
   begin(SENDER, *(aim *)at);
@@ -96,11 +101,13 @@ static void sender_body(void *at) {
   int32_t rc = sipwire_attach(h_instance);
   if (rc != SIPWIRE_OK) h_fail("sender", 0, "sipwire_attach: %d (%s)", rc, sipwire_strerror(rc));
   while (!shared->begin) h_sleep_ms(1);
+  keep_alive(10, 3600000);
   for (int i = 0; i < 6; i++) { /* at the second it is passed the descriptor */
     to_id(&shared->reader, TO_READER, 1, SMALL, 0);
     h_sleep_ms(1);
     sipwire_refresh(h_instance);
   }
+  keep_alive(0, 0);
   to_id(&shared->reader, TO_READER, 2, 3000, 0);
   to_id(&shared->slow, TO_SLOW, 2, BIG, 0);
   h_sleep_ms(1);
@@ -120,6 +127,7 @@ static void sender_body(void *at) {
   to_id(&shared->gone, TO_GONE, 1, SMALL, SIPWIRE_SEND_CLOSE_AFTER);
   sipwire_conn_close(h_instance, shared->gone);
   sipwire_process_died(h_instance, 1 << 22); /* nobody's number */
+  keep_alive(10, 3600000); /* to its end */
   shared->done = true;
   while (!shared->leave) h_sleep_ms(1);
   CHECK_RC(SIPWIRE_OK, sipwire_detach(h_instance));

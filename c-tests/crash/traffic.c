@@ -14,6 +14,7 @@ typedef struct talk {
   bool to_end, may_end, silent;
   int number;
   uint32_t last, asked, answered; /* number of the last request */
+  size_t ponged;                  /* pings that were answered */
   char text[80000]; /* of a request that comes in parts */
   size_t length, written;
 } talk;
@@ -179,6 +180,10 @@ static void take(talk *t) {
   }
 }
 
+static void answer_pings(talk *t) {
+  for (; t->peer && t->ponged < t->peer->pongs / 2; t->ponged++) try_write(t, "\r\n", 2);
+}
+
 static void learn(_Atomic uint32_t *id, talk *t) {
   uint32_t found = 0;
   if (!*id && t->peer && sipwire_conn_find(h_instance, &t->peer->local, NULL, &found) == SIPWIRE_OK) *id = found;
@@ -201,6 +206,7 @@ void traffic_look(void) {
   for (int i = 0; i < count; i++) {
     take(&talks[i]);
     if (talks[i].kind == HALF && talks[i].silent) answer_late(&talks[i]);
+    if (talks[i].kind == READER) answer_pings(&talks[i]);
   }
   for (int i = 0; i < dialled_count; i++) h_ledger_receive(dialled[i]);
   if (shared->begin) return;

@@ -32,7 +32,8 @@ static const struct member {
     REASON(half_close_timeout, SIPWIRE_REASON_HALF_CLOSE_TIMEOUT), REASON(worker_died, SIPWIRE_REASON_WORKER_DIED),
     REASON(sender_died, SIPWIRE_REASON_SENDER_DIED), REASON(shutdown, SIPWIRE_REASON_SHUTDOWN),
     REASON(io_error, SIPWIRE_REASON_IO_ERROR), REASON(resource, SIPWIRE_REASON_RESOURCE),
-    REASON(corrupt, SIPWIRE_REASON_CORRUPT),
+    REASON(corrupt, SIPWIRE_REASON_CORRUPT), REASON(flow_failed, SIPWIRE_REASON_FLOW_FAILED),
+    REASON(flow_timer, SIPWIRE_REASON_FLOW_TIMER), MEMBER(pings_sent), MEMBER(pongs_heard), MEMBER(flows_failed),
 };
 enum { MEMBERS = sizeof members / sizeof *members };
 

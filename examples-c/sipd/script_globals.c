@@ -64,7 +64,7 @@ static int global_log(lua_State *lua)
     X(messages_in) X(bytes_in) X(messages_out) X(bytes_out) X(pings) X(error_answers) \
     X(sends_direct) X(sends_queued) X(sends_refused) X(async_started) X(async_ended) \
     X(failures_reported) X(failures_repeated) X(messages_lost_report) X(blacklist_added) X(blacklist_refused) \
-    X(participants_died) X(log_dropped) X(callbacks_running)
+    X(participants_died) X(log_dropped) X(callbacks_running) X(pings_sent) X(pongs_heard) X(flows_failed)
 #define WORKER_COUNTERS(X) X(worker) X(running) X(stalled) X(pid) X(held) X(lends) X(messages) X(busy_ms)
 
 static void set_number(lua_State *lua, const char *name, uint64_t value)

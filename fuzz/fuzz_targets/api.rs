@@ -195,6 +195,14 @@ impl World<'_> {
                     unsafe { sipwire_conn_set_lifetime(instance, id, ms) },
                     &refusals,
                 );
+                expect(
+                    unsafe { sipwire_conn_set_keepalive(instance, id, ms / 4) },
+                    &refusals,
+                );
+                expect(
+                    unsafe { sipwire_conn_set_flow_timer(instance, id, ms / 2) },
+                    &refusals,
+                );
             }
             14 => self.look(),
             15 => self.blacklist(),

@@ -7,6 +7,7 @@ use super::instance::attached as shared;
 use super::types::*;
 use crate::pure::addr::Addr;
 use crate::pure::error::Error;
+use crate::pure::keepalive::{Interval, time_in_range};
 
 /// A snapshot of a connection. Each value is true for some instant of the call, not all for the same
 /// one. `out->struct_size` is set by the caller.
@@ -139,7 +140,8 @@ pub unsafe extern "C" fn sipwire_conn_set_user(
 }
 
 /// This connection's own lifetime: `lifetime_ms` milliseconds from its last activity (data, a send, its
-/// return from a worker); 0: the setting connection_lifetime.
+/// return from a worker); 0: the setting connection_lifetime. It does not run while keep-alive is on
+/// (sipwire_conn_set_keepalive, sipwire_conn_set_flow_timer).
 ///
 /// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: lifetime_ms < 0; SIPWIRE_E_NOT_ATTACHED;
 /// SIPWIRE_E_NO_CONNECTION.
@@ -158,5 +160,72 @@ pub unsafe extern "C" fn sipwire_conn_set_lifetime(
         // SAFETY: the caller's promise.
         let instance = unsafe { shared(instance) }?;
         instance.conn_set_lifetime(conn_id, lifetime_ms).map(|()| 0)
+    })
+}
+
+/// Keep-alive as the client (RFC 5626 4.4.1), on a connection that we dialled or accepted: a double CRLF is
+/// sent, and the peer answers with one CRLF. The time from one ping to the next is random between 80 % and
+/// 100 % of `interval_ms` milliseconds: 10 to 14400000 (four hours); SIPWIRE_KEEPALIVE_DEFAULT: between 95 and
+/// 120 seconds, the RFC's default where the peer gave no Flow-Timer; 0: off. The value of Flow-Timer, or of
+/// `keep` (RFC 6223), times 1000 is what to give. With the setting crlf_keepalive connections that we dial
+/// begin with SIPWIRE_KEEPALIVE_DEFAULT.
+///
+/// A ping goes behind what is queued, never inside a message; the next one goes out when the pong came. When
+/// it did not come within the setting pong_timeout the connection is closed: what is unsent is reported by
+/// on_send_failed and the end by on_close, both with SIPWIRE_REASON_FLOW_FAILED; the destination is not
+/// blacklisted. Only a pong ends the wait: neither a message nor a ping of the peer's shows that it reads what
+/// we send. A message that is under way when the time is over is taken first, and while input waits for a
+/// worker the connection is not judged.
+///
+/// While it is on the connection's lifetime does not run: it lives as long as the peer answers.
+/// Takes effect at once, also on the ping that is due next.
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: interval_ms; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_CONNECTION.
+/// Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
+///
+/// # Safety
+/// `instance` lives.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sipwire_conn_set_keepalive(
+    instance: *mut sipwire_instance,
+    conn_id: u32,
+    interval_ms: i64,
+) -> i32 {
+    code(|| {
+        let interval = Interval::from_number(interval_ms).ok_or(Error::Argument)?;
+        // SAFETY: the caller's promise.
+        let instance = unsafe { shared(instance) }?;
+        instance.conn_set_keepalive(conn_id, interval).map(|()| 0)
+    })
+}
+
+/// The peer has promised to send something, a ping at least, every `flow_timer_ms` milliseconds, because
+/// the answer to its registration had a Flow-Timer (RFC 5626 5.4): 10 to 14400000 (four hours); 0: it has
+/// not. When nothing arrives for so long and the setting flow_timer_grace, the connection is closed and
+/// what is unsent reported, with SIPWIRE_REASON_FLOW_TIMER. Input that waits for a worker counts as
+/// arrived. The time runs from the last input, or from this call if none was set before. Meanwhile the connection's
+/// lifetime does not run.
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: flow_timer_ms; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_CONNECTION.
+/// Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
+///
+/// # Safety
+/// `instance` lives.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sipwire_conn_set_flow_timer(
+    instance: *mut sipwire_instance,
+    conn_id: u32,
+    flow_timer_ms: i64,
+) -> i32 {
+    code(|| {
+        let flow_timer_ms = match flow_timer_ms {
+            0 => 0,
+            ms => time_in_range(ms).ok_or(Error::Argument)?,
+        };
+        // SAFETY: the caller's promise.
+        let instance = unsafe { shared(instance) }?;
+        instance
+            .conn_set_flow_timer(conn_id, flow_timer_ms)
+            .map(|()| 0)
     })
 }

@@ -74,6 +74,9 @@ pub fn info_of(info: &ConnInfo) -> sipwire_conn_info {
         close_reason: info.close_reason as i32,
         close_error: info.close_errno,
         reserved: 0,
+        keepalive_ms: info.keepalive.number(),
+        flow_timer_ms: info.flow_timer_ms as i64,
+        pong_wait_ms: info.pong_wait_ms,
     }
 }
 

@@ -95,6 +95,9 @@ pub unsafe extern "C" fn sipwire_stats_get(
             closed_by_reason: core::array::from_fn(|i| {
                 gauges.closed_by_reason.get(i).map_or(0, Word::get)
             }),
+            pings_sent: total(Counter::PingsSent),
+            pongs_heard: total(Counter::PongsHeard),
+            flows_failed: total(Counter::FlowsFailed),
         };
         // SAFETY: room for `size` bytes by the caller's promise.
         unsafe { write(out, size, &stats) };

@@ -80,6 +80,10 @@ pub const SIPWIRE_REASON_RESOURCE: i32 = 24;
 pub const SIPWIRE_REASON_CORRUPT: i32 = 25;
 /// Gone before the queued message could be written.
 pub const SIPWIRE_REASON_NO_CONNECTION: i32 = 26;
+/// No pong within the setting pong_timeout.
+pub const SIPWIRE_REASON_FLOW_FAILED: i32 = 27;
+/// Nothing heard within Flow-Timer and the setting flow_timer_grace.
+pub const SIPWIRE_REASON_FLOW_TIMER: i32 = 29;
 /// Never dial: use an open connection or fail.
 pub const SIPWIRE_SEND_NO_CONNECT: u32 = 1;
 /// Close gracefully when this message is written.
@@ -121,6 +125,8 @@ pub const SIPWIRE_LOG_INFO: i32 = 4;
 pub const SIPWIRE_LOG_DEBUG: i32 = 5;
 pub const SIPWIRE_ROLE_SUPERVISOR: i32 = 1;
 pub const SIPWIRE_ROLE_WORKER: i32 = 2;
+/// Of sipwire_conn_set_keepalive: a random time of 95 to 120 seconds from one ping to the next.
+pub const SIPWIRE_KEEPALIVE_DEFAULT: i64 = -1;
 /// Size of the array closed_by_reason: room for reasons to come.
 pub const SIPWIRE_REASON_COUNT: usize = 32;
 
@@ -328,6 +334,12 @@ pub struct sipwire_conn_info {
     pub close_reason: i32,
     pub close_error: i32,
     pub reserved: u32,
+    /// What sipwire_conn_set_keepalive set; SIPWIRE_KEEPALIVE_DEFAULT also by the setting crlf_keepalive.
+    pub keepalive_ms: i64,
+    /// What sipwire_conn_set_flow_timer set.
+    pub flow_timer_ms: i64,
+    /// How long the pong to our ping has been awaited, 0: none is awaited.
+    pub pong_wait_ms: u64,
 }
 
 /// One log line.
@@ -489,6 +501,11 @@ pub struct sipwire_stats {
     pub log_dropped: u64,
     pub callbacks_running: u64,
     pub closed_by_reason: [u64; SIPWIRE_REASON_COUNT],
+    /// Ours, and the peers' answers to them; `pings` are those of peers.
+    pub pings_sent: u64,
+    pub pongs_heard: u64,
+    /// Pongs that did not come in time.
+    pub flows_failed: u64,
 }
 
 /// One worker.

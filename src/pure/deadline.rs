@@ -20,12 +20,27 @@ pub struct Times {
     pub message_started_ms: u64,
     /// Accepted, and no complete message yet.
     pub waits_for_first_message: bool,
-    /// Its bytes wait for a worker or are in one's hands: they may be that message, or the rest of one.
+    /// Its bytes wait for a worker or are in one's hands: they may be that message, the rest of one, or a pong.
     pub unread: bool,
     /// The peer's FIN was read, 0: not.
     pub half_closed_ms: u64,
     /// Our FIN went out and we wait for the peer's, 0: not.
     pub lingering_ms: u64,
+    pub keep: Keep,
+}
+
+/// Keep-alive, see `keepalive`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Keep {
+    /// It is on, in one of the two directions: the lifetime does not run, silence is judged by it.
+    pub on: bool,
+    /// Our next ping is due then, 0: none is.
+    pub next_ping_ms: u64,
+    /// Our ping went out and its pong is awaited, 0: none is.
+    pub pinged_ms: u64,
+    /// What the peer promised to ping within, 0: nothing; and its last sign of life.
+    pub flow_timer_ms: u64,
+    pub heard_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -37,18 +52,23 @@ pub struct Limits {
     pub first_message_timeout_ms: u64,
     pub half_close_timeout_ms: u64,
     pub linger_ms: u64,
+    pub pong_timeout_ms: u64,
+    pub flow_timer_grace_ms: u64,
 }
 
 /// When nothing else is due, a connection is looked at this often.
 const FAR_MS: u64 = 3_600_000;
 
-/// How soon it is looked at again whether the reading of what may be a first message is over.
+/// How soon it is looked at again whether the reading of what may be a first message, or the sign of life
+/// that is waited for, is over.
 const LOOK_SOON_MS: u64 = 100;
 
 /// What is to happen at a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
     Close(Reason),
+    /// A ping of ours.
+    Ping,
     /// The linger is over: close now, whatever the peer still sends.
     LingerOver,
     /// Nothing can be due before; look again then.
@@ -81,11 +101,14 @@ pub fn next(times: &Times, limits: &Limits, now_ms: u64) -> (u64, Due) {
         limits.message_timeout_ms
     };
     let mut best = (now_ms.saturating_add(look_ms), Due::Look);
-    let mut offer = |from_ms: u64, after_ms: u64, reason: Reason| {
-        let at = from_ms.saturating_add(after_ms);
-        if at < best.0 {
-            best = (at, Due::Close(reason));
+    let mut earliest = |at_ms: u64, due: Due| {
+        if at_ms < best.0 {
+            best = (at_ms, due);
         }
+    };
+    keep_alive(times, limits, now_ms, &mut earliest);
+    let mut offer = |from_ms: u64, after_ms: u64, reason: Reason| {
+        earliest(from_ms.saturating_add(after_ms), Due::Close(reason));
     };
     if times.connecting {
         offer(
@@ -106,7 +129,7 @@ pub fn next(times: &Times, limits: &Limits, now_ms: u64) -> (u64, Due) {
             limits.half_close_timeout_ms,
             Reason::HalfCloseTimeout,
         );
-    } else if times.idle && !times.connecting && !times.queued {
+    } else if times.idle && !times.connecting && !times.queued && !times.keep.on {
         offer(times.activity_ms, limits.lifetime_ms, Reason::Lifetime);
     }
     if times.message_started_ms > 0 && !times.unread && limits.message_timeout_ms > 0 {
@@ -126,6 +149,32 @@ pub fn next(times: &Times, limits: &Limits, now_ms: u64) -> (u64, Due) {
     best
 }
 
+fn keep_alive(times: &Times, limits: &Limits, now_ms: u64, earliest: &mut impl FnMut(u64, Due)) {
+    let keep = &times.keep;
+    let mut silent = |at_ms: u64, reason: Reason, blind: bool| {
+        if blind && at_ms <= now_ms {
+            earliest(now_ms.saturating_add(LOOK_SOON_MS), Due::Look);
+        } else {
+            earliest(at_ms, Due::Close(reason));
+        }
+    };
+    if keep.pinged_ms > 0 {
+        let at_ms = keep.pinged_ms.saturating_add(limits.pong_timeout_ms);
+        // RFC 5626 4.4.1: 10 s, "or immediately after processing any incoming message being received
+        // when that 10 seconds expires": inside it the peer cannot send a pong.
+        let inside_message = (1..=at_ms).contains(&times.message_started_ms);
+        silent(at_ms, Reason::FlowFailed, times.unread || inside_message);
+    }
+    if keep.flow_timer_ms > 0 {
+        let after_ms = keep.flow_timer_ms + limits.flow_timer_grace_ms;
+        let at_ms = keep.heard_ms.saturating_add(after_ms);
+        silent(at_ms, Reason::FlowTimer, times.unread);
+    }
+    if keep.next_ping_ms > 0 {
+        earliest(keep.next_ping_ms, Due::Ping);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +187,8 @@ mod tests {
         first_message_timeout_ms: 0,
         half_close_timeout_ms: 32_000,
         linger_ms: 2_000,
+        pong_timeout_ms: 10_000,
+        flow_timer_grace_ms: 10_000,
     };
 
     #[test]
@@ -292,5 +343,115 @@ mod tests {
             next(&times, &limits, 20),
             (3_010, Due::Close(Reason::FirstMessageTimeout))
         );
+    }
+
+    /// Pinged at 1000.
+    fn pinged() -> Times {
+        Times {
+            idle: true,
+            activity_ms: 1000,
+            keep: Keep {
+                on: true,
+                pinged_ms: 1000,
+                ..Keep::default()
+            },
+            ..Times::default()
+        }
+    }
+
+    #[test]
+    fn a_pong_that_does_not_come_fails_the_flow() {
+        let failed = (11_000, Due::Close(Reason::FlowFailed));
+        for now in [1000, 11_000, 99_000] {
+            assert_eq!(next(&pinged(), &LIMITS, now), failed);
+        }
+        let queued = Times {
+            queued: true,
+            progress_ms: 500,
+            ..pinged()
+        };
+        let (at, due) = next(&queued, &LIMITS, 2000);
+        assert_eq!((at, due), (10_500, Due::Close(Reason::SendTimeout)));
+    }
+
+    #[test]
+    fn a_flow_is_not_failed_while_the_pong_may_be_unread() {
+        let unread = Times {
+            unread: true,
+            ..pinged()
+        };
+        let failed = (11_000, Due::Close(Reason::FlowFailed));
+        assert_eq!(next(&unread, &LIMITS, 10_999), failed);
+        assert_eq!(
+            next(&unread, &LIMITS, 11_000),
+            (11_000 + LOOK_SOON_MS, Due::Look)
+        );
+        assert_eq!(
+            next(&unread, &LIMITS, 99_000),
+            (99_000 + LOOK_SOON_MS, Due::Look)
+        );
+        let silent = Times {
+            unread: true,
+            keep: Keep {
+                on: true,
+                flow_timer_ms: 30_000,
+                heard_ms: 5000,
+                ..Keep::default()
+            },
+            ..Times::default()
+        };
+        assert_eq!(
+            next(&silent, &LIMITS, 45_000),
+            (45_000 + LOOK_SOON_MS, Due::Look)
+        );
+    }
+
+    #[test]
+    fn a_message_that_was_under_way_at_the_end_of_the_wait_goes_first() {
+        let inside = |started| Times {
+            message_started_ms: started,
+            ..pinged()
+        };
+        assert_eq!(
+            next(&inside(10_900), &LIMITS, 12_000),
+            (12_000 + LOOK_SOON_MS, Due::Look)
+        );
+        let failed = (11_000, Due::Close(Reason::FlowFailed));
+        assert_eq!(next(&inside(11_001), &LIMITS, 12_000), failed);
+        // It has its own limit.
+        let (at, due) = next(&inside(1), &LIMITS, 20_000);
+        assert_eq!((at, due), (20_001, Due::Close(Reason::MessageTimeout)));
+    }
+
+    #[test]
+    fn a_ping_is_due_and_the_lifetime_does_not_run() {
+        let times = Times {
+            idle: true,
+            activity_ms: 1000,
+            keep: Keep {
+                on: true,
+                next_ping_ms: 200_000,
+                ..Keep::default()
+            },
+            ..Times::default()
+        };
+        assert_eq!(next(&times, &LIMITS, 2000), (200_000, Due::Ping));
+    }
+
+    #[test]
+    fn a_peer_that_promised_to_ping_may_be_silent_for_its_time_and_the_grace() {
+        let times = Times {
+            idle: true,
+            activity_ms: 1000,
+            keep: Keep {
+                on: true,
+                flow_timer_ms: 30_000,
+                heard_ms: 5000,
+                ..Keep::default()
+            },
+            ..Times::default()
+        };
+        let over = (45_000, Due::Close(Reason::FlowTimer));
+        assert_eq!(next(&times, &LIMITS, 6000), over);
     }
 }

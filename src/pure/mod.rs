@@ -9,6 +9,7 @@ pub mod error;
 pub mod framing;
 pub mod hosts;
 pub mod id;
+pub mod keepalive;
 pub mod limits;
 pub mod ratelimit;
 pub mod reason;

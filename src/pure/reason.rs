@@ -51,6 +51,8 @@ reasons! {
     Resource = 24, "out of resources";
     Corrupt = 25, "segment corrupt";
     NoConnection = 26, "no connection";
+    FlowFailed = 27, "flow failed";
+    FlowTimer = 29, "flow timer over";
 }
 
 /// Size of the by-reason counter array; leaves room for reasons to come.
@@ -85,6 +87,8 @@ impl Reason {
                 | Reason::Corrupt
                 | Reason::MessageTimeout
                 | Reason::FirstMessageTimeout
+                | Reason::FlowFailed
+                | Reason::FlowTimer
         )
     }
 }
@@ -95,7 +99,7 @@ mod tests {
 
     #[test]
     fn numbers_and_texts_agree() {
-        for number in 0..=26u32 {
+        for number in (0..=27u32).chain([29]) {
             let reason = Reason::from_number(number);
             assert_eq!(reason as u32, number);
             assert_eq!(

@@ -2,6 +2,7 @@
 //! tests know nothing of C.
 
 use crate::pure::addr::Addr;
+use crate::pure::keepalive::Interval;
 use crate::pure::reason::Reason;
 use crate::pure::words::OwnerState;
 use crate::roles::capture::Ends;
@@ -35,6 +36,10 @@ pub struct ConnInfo {
     pub pending_answers: i32,
     pub close_reason: u32,
     pub close_errno: i32,
+    pub keepalive: Interval,
+    pub flow_timer_ms: u64,
+    /// How long a pong has been awaited, 0: none is.
+    pub pong_wait_ms: u64,
 }
 
 pub struct Message<'a> {

@@ -1,11 +1,13 @@
 //! A snapshot of one connection, read without locks: each value is true for some instant of the
 //! call, not all for the same one.
 
+use crate::pure::keepalive::{Agreed, moment_ms};
 use crate::pure::words::GateWord;
 use crate::roles::context::Context;
 use crate::roles::host::ConnInfo;
 use crate::sync::Word;
 use crate::table::phase;
+use crate::table::rare::Rare;
 use crate::table::slot::{Slot, unpack_reason};
 
 /// Gate word and queued bytes. An inbox that moves into the queue between two loads would be counted
@@ -31,6 +33,9 @@ pub fn of(context: &Context, index: u32, slot: &Slot, generation: u32, now_ms: u
     let owner = slot.owner();
     let supervised = &slot.supervised;
     let lifetime = u64::from(slot.output.lifetime_ms.get());
+    let rare = context.segment.rare(index);
+    let agreed = rare.map_or(Agreed(0), Rare::agreed);
+    let pinged = rare.filter(|rare| rare.awaits_pong());
     let (close_reason, close_errno) = unpack_reason(supervised.close_reason.get());
     ConnInfo {
         conn_id: context.segment.id_of(index, generation),
@@ -61,5 +66,11 @@ pub fn of(context: &Context, index: u32, slot: &Slot, generation: u32, now_ms: u
         pending_answers: slot.output.pending_answers.load_sync(),
         close_reason,
         close_errno,
+        keepalive: agreed.interval(),
+        flow_timer_ms: agreed.flow_timer_ms(),
+        pong_wait_ms: pinged.map_or(0, |rare| {
+            let since_ms = moment_ms(now_ms, rare.pinged_ms());
+            now_ms.saturating_sub(since_ms).max(1)
+        }),
     }
 }

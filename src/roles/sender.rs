@@ -32,6 +32,8 @@ pub const UNREPORTED: u32 = 0x8000_0000;
 const ALL_OR_NOTHING: u32 = 0x2000_0000;
 /// A final answer: counted against the requests it may belong to when it enters the queue.
 pub const FINAL_ANSWER: u32 = 0x4000_0000;
+/// Our ping: when it is written, the wait for its pong begins.
+pub const PING: u32 = 0x1000_0000;
 /// Pieces a message may come in; the caller puts more together.
 pub const MAX_PARTS: usize = 64;
 

@@ -4,6 +4,7 @@
 use super::instance::Instance;
 use crate::pure::addr::Addr;
 use crate::pure::error::{Error, Result};
+use crate::pure::keepalive::{Agreed, Interval};
 use crate::pure::reason::Reason;
 use crate::roles::host::ConnInfo;
 use crate::roles::info;
@@ -81,6 +82,27 @@ impl Instance {
         slot.output
             .lifetime_ms
             .store_sync(u32::try_from(lifetime_ms).unwrap_or(u32::MAX));
+        self.context.post(index, slot, post::TIMES);
+        Ok(())
+    }
+
+    /// The client's pings (RFC 5626 4.4.1).
+    pub fn conn_set_keepalive(&self, id: u32, interval: Interval) -> Result<()> {
+        self.conn_agree(id, |agreed| agreed.with_interval(interval))
+    }
+
+    /// The peer's promise to ping (RFC 5626 5.4); 0: none.
+    pub fn conn_set_flow_timer(&self, id: u32, flow_timer_ms: u32) -> Result<()> {
+        self.conn_agree(id, |agreed| agreed.with_flow_timer(flow_timer_ms))
+    }
+
+    fn conn_agree(&self, id: u32, change: impl Fn(Agreed) -> Agreed) -> Result<()> {
+        let segment = &self.context.segment;
+        let (index, slot, generation) = segment.by_id(id).ok_or(Error::NoConnection)?;
+        let rare = segment.rare(index).ok_or(Error::NoConnection)?;
+        if !rare.agree(generation, change) {
+            return Err(Error::NoConnection);
+        }
         self.context.post(index, slot, post::TIMES);
         Ok(())
     }

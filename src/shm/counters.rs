@@ -23,6 +23,7 @@ counters! {
     FailuresReported, FailuresRepeated, MessagesLostReport,
     BlacklistAdded, BlacklistRefused,
     ParticipantsDied, Violations,
+    PingsSent, PongsHeard, FlowsFailed,
 }
 
 /// Cells of one participant: the counters above, then room to grow.

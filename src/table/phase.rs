@@ -29,3 +29,13 @@ pub const DEFERRED: u32 = 4096;
 pub const ROOM_LISTED: u32 = 8192;
 /// In the list of what the next tick looks at again.
 pub const LOOK_AGAIN: u32 = 16384;
+/// We ping; readers look for pongs.
+pub const PINGS: u32 = 1 << 20;
+/// The peer has promised to ping; readers note when they heard something.
+pub const FLOW_TIMED: u32 = 1 << 21;
+/// A ping is due and waits for the gate.
+pub const PING_OWED: u32 = 1 << 22;
+/// A ping is in the queue and not written yet.
+pub const PING_QUEUED: u32 = 1 << 23;
+/// Keep-alive is on, in one of the two directions.
+pub const KEPT: u32 = PINGS | FLOW_TIMED;

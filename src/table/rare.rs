@@ -1,11 +1,12 @@
 //! What only some connections use, beside the slot: host's marks, keep-alive, alias. A record for
 //! each slot, small because an idle connection pays for it too (design 2: at most 320 bytes).
 //!
-//! Invariant: RARE-1 a mark names the generation it is for. One that comes too late, for a connection
-//! that has ended, changes nothing.
+//! Invariant: RARE-1 a mark, and what was agreed on keep-alive, names the generation it is for. What
+//! comes too late, for a connection that has ended, changes nothing.
 
+use crate::pure::keepalive::{Agreed, Interval, Pongs};
 use crate::shm::region::shared;
-use crate::sync::{AtomicU64, Ordering, Word};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, Word};
 
 /// Bits of `Rare::marks`.
 #[allow(dead_code)]
@@ -20,26 +21,39 @@ pub mod mark {
 pub struct Rare {
     /// Generation (32) | `mark` bits (32). By any participant.
     marks: AtomicU64,
+    /// `Agreed`: keep-alive as the host wants it. By any participant.
+    agreed: AtomicU64,
+    /// `Pongs`. By the supervisor, which asks, and the reader, who hears.
+    pongs: AtomicU32,
+    /// Low bits of the time of our last ping; before the first, of when pings began. By the supervisor.
+    pinged_ms: AtomicU32,
+    /// Low bits of the time of the last input, kept with a flow timer only. By the reader; by the supervisor
+    /// when the flow timer begins.
+    heard_ms: AtomicU32,
 }
+const _: () = assert!(size_of::<Rare>() <= 40);
 #[allow(unsafe_code)] // layout marker
 mod marker {
     use super::{Rare, shared};
     shared!(Rare);
 }
 
-#[allow(dead_code)]
 impl Rare {
     /// Supervisor, while the slot is Free.
-    pub fn reset(&self, generation: u32) {
+    pub fn reset(&self, generation: u32, keepalive: Interval) {
         self.marks.store_sync(u64::from(generation) << 32);
+        self.agreed.store_sync(Agreed::new(generation, keepalive).0);
+        self.pongs.store_sync(0);
     }
 
+    #[allow(dead_code)]
     pub fn has(&self, generation: u32, bits: u32) -> bool {
         let word = self.marks.load_sync();
         (word >> 32) as u32 == generation && word as u32 & bits != 0
     }
 
     /// Sets or clears; false: the connection is another one by now.
+    #[allow(dead_code)]
     #[cfg_attr(crash_points, track_caller)]
     pub fn mark(&self, generation: u32, bits: u32, on: bool) -> bool {
         let change = |word: u64| {
@@ -51,5 +65,58 @@ impl Rare {
         self.marks
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, change)
             .is_ok()
+    }
+
+    pub fn agreed(&self) -> Agreed {
+        Agreed(self.agreed.load_sync())
+    }
+
+    /// What the host wants from now on; false: the connection is another one by now.
+    #[cfg_attr(crash_points, track_caller)]
+    pub fn agree(&self, generation: u32, change: impl Fn(Agreed) -> Agreed) -> bool {
+        let change = |word: u64| {
+            let word = Agreed(word);
+            word.is_of(generation).then(|| change(word).0)
+        };
+        self.agreed
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, change)
+            .is_ok()
+    }
+
+    pub fn awaits_pong(&self) -> bool {
+        Pongs(self.pongs.load_sync()).awaited()
+    }
+
+    /// Our ping goes out (or into the queue, in whose order it goes out).
+    #[cfg_attr(crash_points, track_caller)]
+    pub fn ask(&self) {
+        let more = |word: u32| Some(Pongs(word).ask().0);
+        let _ = self
+            .pongs
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
+    }
+
+    /// The pong came, or is not waited for any more; false: it was not.
+    #[cfg_attr(crash_points, track_caller)]
+    pub fn hear(&self) -> bool {
+        let heard = |word: u32| Pongs(word).hear().map(|pongs| pongs.0);
+        self.pongs
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, heard)
+            .is_ok()
+    }
+
+    pub fn pinged_ms(&self) -> u32 {
+        self.pinged_ms.load_sync()
+    }
+    #[cfg_attr(crash_points, track_caller)]
+    pub fn set_pinged(&self, now_ms: u64) {
+        self.pinged_ms.store_sync(now_ms as u32);
+    }
+    pub fn heard_ms(&self) -> u32 {
+        self.heard_ms.load_sync()
+    }
+    #[cfg_attr(crash_points, track_caller)]
+    pub fn set_heard(&self, now_ms: u64) {
+        self.heard_ms.store_sync(now_ms as u32);
     }
 }

@@ -41,7 +41,7 @@ pub mod post {
     pub const WANTS_ROOM: u32 = 1024;
     /// Not read, because all partial messages together are at their bound.
     pub const NO_ROOM: u32 = 2048;
-    /// Lifetime or another time was changed by the host.
+    /// Lifetime or another time was changed by the host, or a pong came: the next deadline is another one.
     pub const TIMES: u32 = 512;
 }
 

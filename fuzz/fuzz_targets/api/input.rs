@@ -1,7 +1,7 @@
 //! What the input's bytes choose from.
 
 /// So that timers fire while a sequence runs, that limits are met, and that an end takes no time.
-pub const MADE_WITH: [(&str, &str); 15] = [
+pub const MADE_WITH: [(&str, &str); 17] = [
     ("workers", "2"),
     ("participants", "8"),
     ("max_connections", "16"),
@@ -14,6 +14,8 @@ pub const MADE_WITH: [(&str, &str); 15] = [
     ("send_timeout", "30ms"),
     ("message_timeout", "30ms"),
     ("connection_lifetime", "40ms"),
+    ("pong_timeout", "10ms"),
+    ("flow_timer_grace", "10ms"),
     ("worker_hold", "5ms"),
     ("worker_stall", "10ms"),
     ("capture", "yes"),

@@ -296,6 +296,10 @@ settings! {
         "how long answers are awaited after the peer has ended its side";
     "linger" linger_ms: u64 = ms(2 * SECOND), duration(0, HOUR).live(),
         "how long input is read and dropped after our side has ended, so that the last output arrives";
+    "pong_timeout" pong_timeout_ms: u64 = ms(10 * SECOND), duration(TICK, HOUR).live(),
+        "how long the answer to a ping of ours may take before the flow counts as failed (RFC 5626)";
+    "flow_timer_grace" flow_timer_grace_ms: u64 = ms(10 * SECOND), duration(TICK, HOUR).live(),
+        "how much later than its Flow-Timer a peer's ping may come before the connection is closed";
     "blacklist_ttl" blacklist_ttl_ms: u64 = ms(60 * SECOND), duration(0, LONGEST).live(),
         "how long a destination that failed is not dialled; 0: no blacklist";
 
@@ -320,6 +324,8 @@ settings! {
         "take a message without Content-Length as one without body, instead of an error";
     "crlf_ping" crlf_ping: bool = true, switch().live(),
         "answer a double CRLF between messages with one (RFC 5626)";
+    "crlf_keepalive" crlf_keepalive: bool = false, switch().live(),
+        "ping on new connections that we dial, every 95 to 120 seconds (RFC 5626)";
     "error_answers" error_answers: bool = true, switch().live(),
         "answer a request that cannot be framed or that is cut off with 400 or 513 before closing";
     "accept_aliases" accept_aliases: bool = false, word(ONLY_NO).later(Later::AllButDefault),

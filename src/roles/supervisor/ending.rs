@@ -186,6 +186,7 @@ impl Supervisor {
                 LogLevel::Notice
             }
             Reason::MessageTimeout | Reason::FirstMessageTimeout => LogLevel::Notice,
+            Reason::FlowFailed | Reason::FlowTimer => LogLevel::Notice,
             Reason::SendTimeout | Reason::ConnectTimeout | Reason::ConnectFailed => {
                 LogLevel::Warning
             }
@@ -245,7 +246,7 @@ impl Supervisor {
                 self.set_phase(slot, phase::QUEUED);
                 slot.supervised.progress_ms.set(self.now_ms);
             }
-            match self.write_queue(slot) {
+            match self.write_queue(index, slot) {
                 Wrote::All => {}
                 Wrote::Some { again } => {
                     if again {

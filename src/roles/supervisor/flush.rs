@@ -4,7 +4,7 @@ use super::Supervisor;
 use crate::pure::reason::Reason;
 use crate::pure::words::{BlockUse, GateWord, Stamp};
 use crate::roles::notice::{KIND_DONE, KIND_TAKEN};
-use crate::roles::sender::{CLOSE_AFTER, FINAL_ANSWER, UNREPORTED};
+use crate::roles::sender::{CLOSE_AFTER, FINAL_ANSWER, PING, UNREPORTED};
 use crate::shm::blocks::Blocks;
 use crate::shm::counters::Counter;
 use crate::shm::gate;
@@ -17,6 +17,8 @@ use std::io::IoSlice;
 const MAX_PARTS: usize = 64;
 const WRITE_BYTES: usize = 65_536;
 const PONG: &[u8] = b"\r\n";
+/// What waits without being in the queue.
+const OWED: u32 = phase::PONG_OWED | phase::PING_OWED;
 /// Written for one connection in one go; then others have their turn.
 const BUDGET_BYTES: usize = 262_144;
 
@@ -40,7 +42,7 @@ impl Supervisor {
         let nothing = before.inbox() == 0
             && slot.output.queue_head.get() == 0
             && !before.has(GateWord::ASYNC)
-            && slot.supervised.phase.get() & phase::PONG_OWED == 0;
+            && slot.supervised.phase.get() & OWED == 0;
         if nothing {
             // Posted, but another flush was faster. If somebody pushed in between we still hold
             // the gate and go on.
@@ -60,9 +62,15 @@ impl Supervisor {
                 self.schedule(index, slot);
                 return;
             }
-            match self.write_queue(slot) {
+            if slot.supervised.phase.get() & phase::PING_OWED != 0 {
+                self.queue_ping(index, slot);
+            }
+            match self.write_queue(index, slot) {
                 Wrote::All if slot.supervised.phase.get() & phase::PONG_OWED != 0 => {
-                    self.queue_pong(index, slot);
+                    // Behind all that was queued before.
+                    self.clear_phase(slot, phase::PONG_OWED);
+                    // Without a block there is none; the peer's next ping is answered.
+                    self.queue_own(index, slot, PONG, UNREPORTED);
                 }
                 Wrote::All => {
                     if gate::end_async(&slot.output.gate) {
@@ -94,18 +102,22 @@ impl Supervisor {
         if slot.supervised.phase.get() & phase::HALF_CLOSED != 0 {
             self.end_if_answered(index, slot);
         }
+        if slot.supervised.phase.get() & phase::PINGS != 0 {
+            // A ping may have gone out: its pong is awaited from now on.
+            self.schedule(index, slot);
+        }
     }
 
     /// A sender holds the gate. It posts when it lets go, or `send_timeout` ends the connection; but it
     /// may be stopped between the two, so the tick looks as well.
     fn wait_for_holder(&mut self, index: u32, slot: &Slot) {
         let word = gate::load(&slot.output.gate);
-        if word.has(GateWord::CLOSING)
-            || (word.inbox() == 0 && slot.output.queue_head.load_sync() == 0)
-        {
+        let queued = word.inbox() != 0 || slot.output.queue_head.load_sync() != 0;
+        let owed = slot.supervised.phase.get() & OWED != 0;
+        if word.has(GateWord::CLOSING) || !(queued || owed) {
             return;
         }
-        if slot.supervised.phase.get() & phase::QUEUED == 0 {
+        if queued && slot.supervised.phase.get() & phase::QUEUED == 0 {
             self.set_phase(slot, phase::QUEUED);
             slot.supervised.progress_ms.set(self.now_ms);
             self.count(Counter::AsyncStarted, 1);
@@ -171,7 +183,7 @@ impl Supervisor {
     }
 
     /// Writes the queue. As gate holder, or alone with a closing connection.
-    pub(super) fn write_queue(&mut self, slot: &Slot) -> Wrote {
+    pub(super) fn write_queue(&mut self, index: u32, slot: &Slot) -> Wrote {
         let context = self.context.clone();
         let blocks = context.segment.blocks();
         let mut budget = BUDGET_BYTES;
@@ -192,7 +204,7 @@ impl Supervisor {
             }
             slot.output.bytes_out.bump(n as u64);
             self.count(Counter::BytesOut, n as u64);
-            self.written(slot, n as u32);
+            self.written(index, slot, n as u32);
             if n < wanted {
                 return Wrote::Some { again: false };
             }
@@ -207,7 +219,7 @@ impl Supervisor {
     }
 
     /// `n` bytes of the queue were written: messages that are written whole leave it.
-    fn written(&mut self, slot: &Slot, mut n: u32) {
+    fn written(&mut self, index: u32, slot: &Slot, mut n: u32) {
         let context = self.context.clone();
         let blocks = context.segment.blocks();
         let queue = &slot.output;
@@ -226,33 +238,36 @@ impl Supervisor {
                 self.step_message(first, here, u64::from(here), head.kind.get());
                 return;
             }
+            let ping = head.flags.get() & PING != 0;
             self.step_message(first, here, u64::from(here), KIND_DONE);
             let _ = queue::pop(blocks, queue);
             blocks.free_chain(first, self.me);
+            if ping {
+                self.ping_written(index, slot);
+                continue;
+            }
             queue.messages_out.bump(1);
             self.count(Counter::MessagesOut, 1);
         }
     }
 
-    /// The queue is empty and the pong is owed: it takes its place there like any message, so that it
-    /// goes out whole, behind what was queued before.
-    fn queue_pong(&mut self, index: u32, slot: &Slot) {
+    /// Something of our own takes its place at the queue's end like any message, so that it goes out whole.
+    /// With the gate. False: no block is left.
+    pub(super) fn queue_own(&mut self, index: u32, slot: &Slot, bytes: &[u8], flags: u32) -> bool {
         let context = self.context.clone();
         let segment = &context.segment;
         let blocks = segment.blocks();
-        self.clear_phase(slot, phase::PONG_OWED);
-        // Without a block there is none; the peer's next ping is answered.
         let Some((block, head)) = blocks
             .alloc(self.me)
             .and_then(|block| Some((block, blocks.head(block)?)))
         else {
-            return;
+            return false;
         };
-        blocks.append(block, PONG);
-        let length = PONG.len() as u32;
+        blocks.append(block, bytes);
+        let length = bytes.len() as u32;
         head.length.set(length);
         head.written.set(0);
-        head.flags.set(UNREPORTED);
+        head.flags.set(flags);
         head.origin.set(u32::from(self.me));
         head.kind.set(KIND_TAKEN);
         if let Some(record) = segment.participants().get(self.me) {
@@ -261,6 +276,7 @@ impl Supervisor {
         let stamp = Stamp::new(BlockUse::Message, self.me, index, slot.owner().generation());
         head.stamp.store_sync(stamp.0);
         queue::append(blocks, &slot.output, block, length);
+        true
     }
 }
 

@@ -11,6 +11,7 @@ mod dial;
 mod ending;
 mod flush;
 mod handoff;
+mod keep_alive;
 mod lent;
 mod notices;
 mod peers;
@@ -18,6 +19,7 @@ mod table;
 mod timers;
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::RandomState;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -78,6 +80,8 @@ pub struct Supervisor {
     wheel: Wheel,
     wheel_violations: u64,
     due: Vec<u32>,
+    /// When exactly in its span a ping is due: not at the same instants as elsewhere.
+    draw: RandomState,
     /// Free slots, first in first out: a slot rests as long as possible before it is used again.
     free: VecDeque<u32>,
     /// Accepted connections by host.
@@ -197,6 +201,7 @@ impl Supervisor {
             wheel: Wheel::new(now_ms),
             wheel_violations: 0,
             due: Vec::new(),
+            draw: RandomState::new(),
             free,
             hosts: Hosts::with_room(slots).map_err(|_| Error::NoMemory)?,
             spare_fds: Vec::new(),

@@ -4,6 +4,7 @@
 use super::{Supervisor, lent};
 use crate::pure::addr::Addr;
 use crate::pure::id::next_generation;
+use crate::pure::keepalive::Interval;
 use crate::pure::reason::Reason;
 use crate::pure::wheel::{Link, Links};
 use crate::pure::words::{GateWord, OwnerState, OwnerWord, Wanted};
@@ -124,7 +125,12 @@ impl Supervisor {
         input.opened.set(0);
         slot.set_framer_words([0; 5]);
         if let Some(rare) = segment.rare(index) {
-            rare.reset(generation);
+            let keepalive = if outbound && self.live.crlf_keepalive {
+                Interval::Default
+            } else {
+                Interval::Off
+            };
+            rare.reset(generation, keepalive);
         }
         let supervised = &slot.supervised;
         SlotLinks(segment).set_link(index, Link::UNLINKED);
@@ -135,6 +141,7 @@ impl Supervisor {
         supervised.activity_ms.set(self.now_ms);
         supervised.close_reason.set(0);
         supervised.phase.store_sync(0);
+        self.follow_keep_alive(index, slot);
 
         let flags = match (outbound, opening.connecting) {
             (true, true) => GateWord::ASYNC | GateWord::CONNECTING,
@@ -328,6 +335,9 @@ impl Supervisor {
         }
         if bits & (post::WRITE | post::PONG) != 0 {
             self.flush(index, slot);
+        }
+        if bits & post::TIMES != 0 {
+            self.follow_keep_alive(index, slot);
         }
         if bits & (post::PEER_FIN | post::ANSWERED) != 0 {
             self.end_if_answered(index, slot);

@@ -7,6 +7,7 @@ use super::table::SlotLinks;
 use crate::pure::deadline::{self, Due, Limits, Times};
 use crate::pure::reason::Reason;
 use crate::pure::words::{GateWord, OwnerState};
+use crate::shm::counters::Counter;
 use crate::sync::Word;
 use crate::table::phase;
 use crate::table::slot::Slot;
@@ -15,7 +16,7 @@ use crate::table::slot::Slot;
 const PER_TURN: usize = 1024;
 
 impl Supervisor {
-    fn times(&self, slot: &Slot) -> Times {
+    fn times(&self, index: u32, slot: &Slot) -> Times {
         let gate = GateWord(slot.output.gate.load_sync());
         let now = slot.supervised.phase.get();
         let state = slot.owner().state();
@@ -27,8 +28,9 @@ impl Supervisor {
         let lingering = now & phase::LINGERING != 0;
         let unread = now & (phase::WAITING | phase::DEFERRED) != 0
             || matches!(state, OwnerState::Lent | OwnerState::Reading);
+        let connecting = gate.has(GateWord::CONNECTING);
         Times {
-            connecting: gate.has(GateWord::CONNECTING) && now & phase::FD_CLOSED == 0 && outputs,
+            connecting: connecting && now & phase::FD_CLOSED == 0 && outputs,
             idle: state == OwnerState::Idle && now & (phase::WAITING | phase::ENDING) == 0,
             // Progress counts from when we saw the queue begin; an inbox behind a holder that is
             // stopped counts too.
@@ -59,6 +61,30 @@ impl Supervisor {
             } else {
                 0
             },
+            keep: self.keep(index, slot, !connecting && !ending && !half_closed),
+        }
+    }
+
+    /// The next deadline, with one more look at a connection whose silence would end it: what is waited
+    /// for may lie in the socket, where no worker has come to read it. `None`: it has ended in another way.
+    fn next_due(&mut self, index: u32, slot: &Slot) -> Option<(u64, Due)> {
+        let limits = self.limits(slot);
+        let next = deadline::next(&self.times(index, slot), &limits, self.now_ms);
+        let silent = matches!(next.1, Due::Close(Reason::FlowFailed | Reason::FlowTimer));
+        if next.0 > self.now_ms || !silent {
+            return Some(next);
+        }
+        // In this order: what is not in the socket any more is in a worker's hand, or heard.
+        match Self::has_unread(slot) {
+            Ok(unread) => {
+                let mut times = self.times(index, slot);
+                times.unread |= unread;
+                Some(deadline::next(&times, &limits, self.now_ms))
+            }
+            Err(errno) => {
+                self.end_by_error(index, slot, errno);
+                None
+            }
         }
     }
 
@@ -76,6 +102,8 @@ impl Supervisor {
             first_message_timeout_ms: self.live.first_message_timeout_ms,
             half_close_timeout_ms: self.live.half_close_timeout_ms,
             linger_ms: self.live.linger_ms,
+            pong_timeout_ms: self.live.pong_timeout_ms,
+            flow_timer_grace_ms: self.live.flow_timer_grace_ms,
         }
     }
 
@@ -84,7 +112,12 @@ impl Supervisor {
         if !slot.is_open() {
             return;
         }
-        let (at_ms, _) = deadline::next(&self.times(slot), &self.limits(slot), self.now_ms);
+        let (at_ms, _) = deadline::next(&self.times(index, slot), &self.limits(slot), self.now_ms);
+        self.look_by(index, slot, at_ms);
+    }
+
+    /// The entry fires at `at_ms` or before.
+    fn look_by(&mut self, index: u32, slot: &Slot, at_ms: u64) {
         let context = self.context.clone();
         let links = SlotLinks(&context.segment);
         let linked = crate::pure::wheel::Wheel::is_linked(&links, index);
@@ -122,9 +155,12 @@ impl Supervisor {
             if !slot.is_open() {
                 continue;
             }
-            let (at_ms, what) = deadline::next(&self.times(slot), &self.limits(slot), self.now_ms);
-            if at_ms > self.now_ms {
+            let Some((at_ms, what)) = self.next_due(index, slot) else {
                 self.schedule(index, slot);
+                continue;
+            };
+            if at_ms > self.now_ms {
+                self.look_by(index, slot, at_ms);
                 continue;
             }
             match what {
@@ -133,6 +169,9 @@ impl Supervisor {
                         self.end(index, slot, reason, errno, Mode::Reset);
                         self.schedule(index, slot);
                         continue;
+                    }
+                    if reason == Reason::FlowFailed {
+                        self.count(Counter::FlowsFailed, 1);
                     }
                     let errno = match reason {
                         Reason::ConnectTimeout | Reason::SendTimeout => {
@@ -148,6 +187,7 @@ impl Supervisor {
                     self.end(index, slot, reason, errno, mode);
                     self.schedule(index, slot);
                 }
+                Due::Ping => self.ping(index, slot),
                 Due::LingerOver => self.linger_over(index, slot),
                 Due::Look => self.schedule(index, slot),
             }

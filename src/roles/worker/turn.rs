@@ -161,6 +161,10 @@ impl Worker {
         };
         let now_ms = monotonic_ms();
         let mut framer = Framer::from_words(conn.slot.framer_words());
+        let mut awaited = self.heard_input(conn, now_ms);
+        if awaited {
+            framer.await_pong(now_ms as u32);
+        }
         let mut at = 0;
         let mut pongs = 0;
         let mut waiting: Option<Complete> = None;
@@ -216,7 +220,12 @@ impl Worker {
                         self.pong(conn);
                     }
                 }
-                Step::Crlf { end: stop } => at += stop,
+                Step::Crlf { end: stop } => {
+                    at += stop;
+                    if core::mem::take(&mut awaited) {
+                        self.heard_pong(conn);
+                    }
+                }
                 Step::Bad {
                     start,
                     end: stop,
@@ -238,6 +247,9 @@ impl Worker {
         }
         self.uncork(conn);
         if end.is_none() {
+            if awaited && at == n && framer.take_crlf() {
+                self.heard_pong(conn);
+            }
             conn.slot.set_framer_words(framer.to_words());
             match parked {
                 Some(range) => end = self.park(conn, range, now_ms),
@@ -245,6 +257,30 @@ impl Worker {
             }
         }
         Framed { used: at, end }
+    }
+
+    /// Something was read. True: our ping waits for its pong.
+    fn heard_input(&self, conn: &Conn<'_>, now_ms: u64) -> bool {
+        let kept = conn.slot.supervised.phase.load_sync() & phase::KEPT;
+        if kept == 0 {
+            return false;
+        }
+        let rare = self.context.segment.rare(conn.index);
+        rare.is_some_and(|rare| {
+            if kept & phase::FLOW_TIMED != 0 {
+                rare.set_heard(now_ms);
+            }
+            kept & phase::PINGS != 0 && rare.awaits_pong()
+        })
+    }
+
+    /// The pong came; the supervisor may now think of the next ping.
+    fn heard_pong(&self, conn: &Conn<'_>) {
+        let rare = self.context.segment.rare(conn.index);
+        if rare.is_some_and(|rare| rare.hear()) {
+            self.member.count(&self.context, Counter::PongsHeard, 1);
+            self.context.post(conn.index, conn.slot, post::TIMES);
+        }
     }
 
     /// The bytes of an unfinished message stay in blocks while nobody reads.
