@@ -11,6 +11,7 @@ pub mod hosts;
 pub mod id;
 pub mod keepalive;
 pub mod limits;
+pub mod networks;
 pub mod ratelimit;
 pub mod reason;
 pub mod settings;

@@ -13,10 +13,11 @@ mod text;
 mod value;
 
 use super::addr::{Addr, Quoted};
+use super::networks::Networks;
 use std::fmt;
 use table::{ALIASES, Later, TABLE};
 use text::SECOND;
-use value::Value;
+use value::{Field, Value};
 
 pub use table::{Descriptor, LIVE_WORDS, Settings, Unit};
 pub use value::{Handoff, LogLevel, ProxyProtocol, QueueFull};
@@ -247,6 +248,10 @@ impl Descriptor {
         }
         let number = match self.unit {
             Unit::Ipv4 | Unit::Ipv6 => return self.parse_address(text).map(Value::Address),
+            Unit::Networks => {
+                let networks = Networks::parse(text).map_err(|hint| self.bad(text, hint))?;
+                return Ok(networks.value());
+            }
             Unit::Count => text::parse_count(text),
             Unit::Duration => text::parse_duration_ms(text),
             Unit::Seconds => match text::parse_duration_ms(text) {
@@ -269,7 +274,9 @@ impl Descriptor {
             _ => self.format_number(number),
         };
         let checked = match self.unit {
-            Unit::Ipv4 | Unit::Ipv6 => Err(self.bad(&shown, self.not_of_this_unit(&shown))),
+            Unit::Ipv4 | Unit::Ipv6 | Unit::Networks => {
+                Err(self.bad(&shown, self.not_of_this_unit(&shown)))
+            }
             Unit::Seconds => self.whole_seconds(number, &shown),
             Unit::Word if !(self.min..=self.max).contains(&number) => {
                 Err(self.bad(&shown, self.not_a_number_of_a_word()))
@@ -335,6 +342,9 @@ impl Descriptor {
             }
             Unit::Ipv4 => "not an IPv4 address; use e.g. \"192.0.2.1\"".to_string(),
             Unit::Ipv6 => "not an IPv6 address; use e.g. \"2001:db8::1\"".to_string(),
+            Unit::Networks => {
+                "not a list of networks; use e.g. \"192.0.2.0/24, 2001:db8::/32\"".to_string()
+            }
         }
     }
 

@@ -9,11 +9,12 @@
 //! segment or a participant's buffers at the start (`workers`, `max_connections`, `participants`,
 //! `partial_max`, `log_ring`, the fd caches), what the listening
 //! socket or the supervisor is given once (`listen_backlog`, `defer_accept`, `reuse_port`, `tos`,
-//! `supervisor_*`), addresses, which do not fit one word, and what has only one value so far.
+//! `supervisor_*`), addresses and lists of networks, which do not fit one word, and what has only one value so far.
 
 use super::text::{self, G, HOUR, K, M, SECOND};
 use super::value::{Field, Handoff, LogLevel, ProxyProtocol, QueueFull, Value, Words};
 use crate::pure::addr::Addr;
+use crate::pure::networks::Networks;
 
 /// What the number of a setting counts, and how its text is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +33,8 @@ pub enum Unit {
     Ipv4,
     /// An IPv6 address without port.
     Ipv6,
+    /// A list of IP networks.
+    Networks,
 }
 
 /// Values that are known by name but come in a later version.
@@ -117,6 +120,7 @@ impl Descriptor {
             Unit::Word => self.choices().join(", "),
             Unit::Ipv4 => "IPv4 address".to_string(),
             Unit::Ipv6 => "IPv6 address".to_string(),
+            Unit::Networks => "list of networks".to_string(),
             _ if self.min == self.max => self.format_number(self.min),
             _ => format!(
                 "{} to {}",
@@ -147,6 +151,7 @@ impl Descriptor {
             Value::Unset => self.unset.unwrap_or_default().to_string(),
             Value::Number(number) => self.format_number(number),
             Value::Address(addr) => crate::pure::addr::IpText(&addr).to_string(),
+            Value::Networks(networks) => networks.to_string(),
         }
     }
 
@@ -160,7 +165,7 @@ impl Descriptor {
                 .iter()
                 .find(|&&(_, known)| known == number)
                 .map_or_else(|| number.to_string(), |&(word, _)| word.to_string()),
-            Unit::Count | Unit::Ipv4 | Unit::Ipv6 => number.to_string(),
+            Unit::Count | Unit::Ipv4 | Unit::Ipv6 | Unit::Networks => number.to_string(),
         }
     }
 }
@@ -192,6 +197,9 @@ const fn switch() -> Descriptor {
 }
 const fn address(unit: Unit) -> Descriptor {
     Descriptor::new(unit, 0, 0).or("unset")
+}
+const fn networks() -> Descriptor {
+    Descriptor::new(Unit::Networks, 0, 0).or("none")
 }
 
 const YES_NO: Words = &[
@@ -332,6 +340,8 @@ settings! {
         "follow the alias parameter of Via (RFC 5923)";
     "proxy_protocol" proxy_protocol: ProxyProtocol = ProxyProtocol::Off, word(ProxyProtocol::WORDS).later(Later::AllButDefault),
         "read a PROXY header before the first message";
+    "proxy_networks" proxy_networks: Networks = Networks::default(), networks(),
+        "from whom a PROXY header is believed; none: from everybody";
 
     // Sockets.
     "listen_backlog" listen_backlog: u32 = 1_024, count(1, 65_535),

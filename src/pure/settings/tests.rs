@@ -1,4 +1,5 @@
 use super::*;
+use crate::pure::addr::IpText;
 use proptest::prelude::*;
 
 fn settings() -> Settings {
@@ -30,7 +31,7 @@ fn numbers(row: &'static Descriptor) -> impl Strategy<Value = i64> {
 }
 
 fn addressed(row: &Descriptor) -> bool {
-    matches!(row.unit, Unit::Ipv4 | Unit::Ipv6)
+    matches!(row.unit, Unit::Ipv4 | Unit::Ipv6 | Unit::Networks)
 }
 
 fn any_row() -> impl Strategy<Value = &'static Descriptor> {
@@ -54,6 +55,15 @@ fn any_settings() -> impl Strategy<Value = Settings> {
                         Value::Address(Addr::v6(ip, 0, 0))
                     })
                     .boxed(),
+                Unit::Networks => prop::collection::vec(any::<[u8; 4]>(), 1..4)
+                    .prop_map(|list| {
+                        let texts: Vec<_> = list
+                            .iter()
+                            .map(|&ip| IpText(&Addr::v4(ip, 0)).to_string())
+                            .collect();
+                        Value::Networks(Networks::parse(&texts.join(",")).unwrap())
+                    })
+                    .boxed(),
                 _ => numbers(row).prop_map(Value::Number).boxed(),
             };
             match row.unset {
@@ -65,7 +75,7 @@ fn any_settings() -> impl Strategy<Value = Settings> {
     all.prop_map(|values| {
         let mut settings = settings();
         for (row, value) in TABLE.iter().zip(values) {
-            (row.put)(&mut settings, value);
+            (row.put)(&mut settings, value.clone());
             assert_eq!(
                 (row.value)(&settings),
                 value,
@@ -112,6 +122,7 @@ fn defaults_are_those_of_the_design() {
         ("partial_max", "64m"),
         ("log_ring", "1024"),
         ("proxy_protocol", "off"),
+        ("proxy_networks", "none"),
         ("nodelay", "yes"),
         ("keepalive", "yes"),
         ("keepidle", "unset"),
@@ -337,6 +348,11 @@ fn nonsense_is_refused_with_an_example() {
             "0.0.0.0",
             r#"source_ipv4 = "0.0.0.0": not the address of a host; use "unset" to let the kernel choose"#,
         ),
+        (
+            "proxy_networks",
+            "10.0.0.0/8, 192.0.2.1/24",
+            r#"proxy_networks = "10.0.0.0/8, 192.0.2.1/24": "192.0.2.1/24": the address has bits beyond the prefix; use "192.0.2.0/24""#,
+        ),
     ] {
         assert_eq!(error_of(key, value), line);
     }
@@ -435,6 +451,14 @@ fn values_may_be_spelt_as_the_field_does() {
         ("source_ipv6", "[2001:DB8::1]", "2001:db8::1"),
         ("source_ipv6", "fe80::1%3", "fe80::1%3"),
         ("log_level", " Debug ", "debug"),
+        (
+            "proxy_networks",
+            "2001:db8::/32 10.0.0.0/8",
+            "10.0.0.0/8, 2001:db8::/32",
+        ),
+        ("proxy_networks", "", "none"),
+        ("proxy_networks", "None", "none"),
+        ("proxy_networks", " , ", "none"),
     ] {
         assert_eq!(set(key, value).as_deref(), Ok(shown), "{key} = {value}");
     }
@@ -522,6 +546,11 @@ fn numbers_are_milliseconds_bytes_and_counts() {
             "source_ipv4",
             7,
             r#"source_ipv4 = "7": not an IPv4 address; use e.g. "192.0.2.1""#,
+        ),
+        (
+            "proxy_networks",
+            7,
+            r#"proxy_networks = "7": not a list of networks; use e.g. "192.0.2.0/24, 2001:db8::/32""#,
         ),
     ] {
         assert_eq!(
@@ -636,7 +665,7 @@ fn assert_in_range(settings: &Settings) {
         match (row.value)(settings) {
             Value::Unset => assert!(row.unset.is_some(), "{}", row.key),
             Value::Number(number) => assert!((row.min..=row.max).contains(&number), "{}", row.key),
-            Value::Address(_) => assert!(addressed(row), "{}", row.key),
+            Value::Address(_) | Value::Networks(_) => assert!(addressed(row), "{}", row.key),
         }
     }
 }

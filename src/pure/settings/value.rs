@@ -2,14 +2,17 @@
 //! packs them all.
 
 use crate::pure::addr::Addr;
+use crate::pure::networks::Networks;
 
 /// The value of any setting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     Unset,
     /// Milliseconds, seconds, bytes, a count, or the number of a word: see `Unit`.
     Number(i64),
     Address(Addr),
+    /// Never an empty list, which is `Unset`.
+    Networks(Networks),
 }
 
 /// A type that a field of `Settings` can have.
@@ -57,6 +60,23 @@ impl Field for Addr {
     fn put(&mut self, value: Value) {
         if let Value::Address(addr) = value {
             *self = addr;
+        }
+    }
+}
+
+impl Field for Networks {
+    fn value(&self) -> Value {
+        if self.is_empty() {
+            Value::Unset
+        } else {
+            Value::Networks(self.clone())
+        }
+    }
+    fn put(&mut self, value: Value) {
+        match value {
+            Value::Unset => *self = Networks::default(),
+            Value::Networks(networks) => *self = networks,
+            _ => {}
         }
     }
 }
