@@ -67,6 +67,7 @@ int main(int argc, char **argv) {
     "send_timeout", "connect_timeout", "fd_cache", "worker_fd_cache", "participants", "linger", "supervisor_nice", "listen_backlog",
     "conn_wq_max", "wq_max", "queue_full", "max_message_size", "message_timeout", "first_message_timeout", "half_close_timeout",
     "blacklist_ttl", "crlf_ping", "accept_no_content_length", "partial_max", "log_ring", "supervisor_rt_priority", "proxy_protocol",
+    "proxy_networks", "proxy_timeout", "proxy_protocol_out", "proxy_out_networks",
     "nodelay", "keepalive", "keepidle", "keepintvl", "keepcnt", "user_timeout", "defer_accept", "reuse_port", "tos", "source_ipv4",
     "source_ipv6", "accept_aliases", "no_connect", "close_rst", "crlf_keepalive", "pong_timeout", "flow_timer_grace"};
   for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)

@@ -18,7 +18,7 @@ static char *const keys[] = {
     "accept_no_content_length", "crlf_ping", "error_answers", "accept_aliases", "proxy_protocol", "listen_backlog",
     "defer_accept", "reuse_port", "tos", "source_ipv4", "source_ipv6", "nodelay", "keepalive", "keepidle", "keepintvl",
     "keepcnt", "user_timeout", "log_level", "log_ring", "crlf_keepalive", "pong_timeout", "flow_timer_grace",
-    "proxy_networks",
+    "proxy_networks", "proxy_timeout", "proxy_protocol_out", "proxy_out_networks",
 };
 enum { KEYS = sizeof keys / sizeof *keys, OTHERS = 2 };
 /* The library's bounds. */

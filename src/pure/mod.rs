@@ -12,6 +12,7 @@ pub mod id;
 pub mod keepalive;
 pub mod limits;
 pub mod networks;
+pub mod proxy;
 pub mod ratelimit;
 pub mod reason;
 pub mod settings;

@@ -8,6 +8,7 @@
 //! The supervisor publishes the live settings as words of the segment (`live_words`); whoever looks
 //! them up (`apply_live_words`) trusts none of them.
 
+mod listener;
 mod table;
 mod text;
 mod value;
@@ -19,8 +20,9 @@ use table::{ALIASES, Later, TABLE};
 use text::SECOND;
 use value::{Field, Value};
 
+pub use listener::ListenerSettings;
 pub use table::{Descriptor, LIVE_WORDS, Settings, Unit};
-pub use value::{Handoff, LogLevel, ProxyProtocol, QueueFull};
+pub use value::{Handoff, LogLevel, ProxyOut, ProxyProtocol, QueueFull};
 
 /// Why a setting was refused. `Display` gives one line for the host's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,11 @@ pub enum SettingError {
         value: String,
         /// What is wrong, and the nearest value that is not.
         hint: String,
+    },
+    /// It belongs to the instance as a whole.
+    NotOfListener {
+        /// The key.
+        key: &'static str,
     },
     /// It can be set only before the instance is made.
     NotLive {
@@ -74,6 +81,17 @@ impl fmt::Display for SettingError {
                 write!(
                     f,
                     "{key} cannot be changed while running; set it before the start"
+                )
+            }
+            SettingError::NotOfListener { key } => {
+                let own: Vec<_> = Settings::keys()
+                    .filter(|row| row.of_listener)
+                    .map(|row| row.key)
+                    .collect();
+                write!(
+                    f,
+                    "{key} is no setting of a single listener; those are {}",
+                    own.join(", ")
                 )
             }
             SettingError::Unsupported {

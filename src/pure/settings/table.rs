@@ -11,8 +11,8 @@
 //! socket or the supervisor is given once (`listen_backlog`, `defer_accept`, `reuse_port`, `tos`,
 //! `supervisor_*`), addresses and lists of networks, which do not fit one word, and what has only one value so far.
 
-use super::text::{self, G, HOUR, K, M, SECOND};
-use super::value::{Field, Handoff, LogLevel, ProxyProtocol, QueueFull, Value, Words};
+use super::text::{self, G, HOUR, K, M, MINUTE, SECOND};
+use super::value::{Field, Handoff, LogLevel, ProxyOut, ProxyProtocol, QueueFull, Value, Words};
 use crate::pure::addr::Addr;
 use crate::pure::networks::Networks;
 
@@ -58,6 +58,8 @@ pub struct Descriptor {
     pub max: i64,
     /// True when it can be changed while the instance runs.
     pub live: bool,
+    /// True when a listener may have a value of its own.
+    pub of_listener: bool,
     /// What it does, in one line.
     pub summary: &'static str,
     /// The word for "no value" of an optional setting.
@@ -76,6 +78,7 @@ impl Descriptor {
             min,
             max,
             live: false,
+            of_listener: false,
             summary: "",
             unset: None,
             words: &[],
@@ -87,6 +90,14 @@ impl Descriptor {
 
     const fn live(self) -> Descriptor {
         Descriptor { live: true, ..self }
+    }
+
+    /// Not for live ones: a listener's value does not follow the words of the segment.
+    const fn of_listener(self) -> Descriptor {
+        Descriptor {
+            of_listener: true,
+            ..self
+        }
     }
 
     const fn or(self, unset: &'static str) -> Descriptor {
@@ -338,10 +349,16 @@ settings! {
         "answer a request that cannot be framed or that is cut off with 400 or 513 before closing";
     "accept_aliases" accept_aliases: bool = false, word(ONLY_NO).later(Later::AllButDefault),
         "follow the alias parameter of Via (RFC 5923)";
-    "proxy_protocol" proxy_protocol: ProxyProtocol = ProxyProtocol::Off, word(ProxyProtocol::WORDS).later(Later::AllButDefault),
-        "read a PROXY header before the first message";
-    "proxy_networks" proxy_networks: Networks = Networks::default(), networks(),
+    "proxy_protocol" proxy_protocol: ProxyProtocol = ProxyProtocol::Off, word(ProxyProtocol::WORDS).of_listener(),
+        "whether accepted connections may (optional) or must (required) begin with a PROXY header";
+    "proxy_networks" proxy_networks: Networks = Networks::default(), networks().of_listener(),
         "from whom a PROXY header is believed; none: from everybody";
+    "proxy_timeout" proxy_timeout_ms: u64 = ms(5 * SECOND), duration(TICK, MINUTE).live(),
+        "how long a connection may take to its PROXY header";
+    "proxy_protocol_out" proxy_protocol_out: ProxyOut = ProxyOut::Off, word(ProxyOut::WORDS).live(),
+        "begin dialled connections with a PROXY header that names our own socket";
+    "proxy_out_networks" proxy_out_networks: Networks = Networks::default(), networks(),
+        "whom it is sent to; none: to everybody";
 
     // Sockets.
     "listen_backlog" listen_backlog: u32 = 1_024, count(1, 65_535),
@@ -398,5 +415,6 @@ pub(super) const ALIASES: &[(&str, &str)] = &[
     ("accept_no_cl", "accept_no_content_length"),
     ("accept_iplimit", "max_connections_per_ip"),
     ("accept_haproxy", "proxy_protocol"),
+    ("wait_data", "proxy_timeout"),
     ("dst_blocklist_expire", "blacklist_ttl"),
 ];

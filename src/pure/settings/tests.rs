@@ -123,6 +123,9 @@ fn defaults_are_those_of_the_design() {
         ("log_ring", "1024"),
         ("proxy_protocol", "off"),
         ("proxy_networks", "none"),
+        ("proxy_timeout", "5s"),
+        ("proxy_protocol_out", "off"),
+        ("proxy_out_networks", "none"),
         ("nodelay", "yes"),
         ("keepalive", "yes"),
         ("keepidle", "unset"),
@@ -451,6 +454,10 @@ fn values_may_be_spelt_as_the_field_does() {
         ("source_ipv6", "[2001:DB8::1]", "2001:db8::1"),
         ("source_ipv6", "fe80::1%3", "fe80::1%3"),
         ("log_level", " Debug ", "debug"),
+        ("tcp_accept_haproxy", "yes", "optional"),
+        ("proxy_protocol", "required", "required"),
+        ("tcp_wait_data", "3", "3s"),
+        ("proxy_protocol_out", "2", "v2"),
         (
             "proxy_networks",
             "2001:db8::/32 10.0.0.0/8",
@@ -468,14 +475,9 @@ fn values_may_be_spelt_as_the_field_does() {
 fn what_comes_later_takes_its_default_only() {
     for (key, good, bad) in [
         (
-            "proxy_protocol",
-            &["off", "no", "0"][..],
-            &["on", "v2", "required", ""][..],
-        ),
-        (
             "accept_aliases",
-            &["no", "off", "0"],
-            &["yes", "1", "maybe"],
+            &["no", "off", "0"][..],
+            &["yes", "1", "maybe"][..],
         ),
         ("handoff", &["round_robin"], &["sticky", "STICKY"]),
     ] {
@@ -494,15 +496,13 @@ fn what_comes_later_takes_its_default_only() {
     assert!(error_of("handoff", "rond_robin").contains("did you mean \"round_robin\""));
     let mut settings = settings();
     assert_eq!(settings.set_number("accept_aliases", 0), Ok(()));
-    for key in ["accept_aliases", "proxy_protocol"] {
-        let error = settings.set_number(key, 1).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("is not supported by this version"),
-            "{error}"
-        );
-    }
+    let error = settings.set_number("accept_aliases", 1).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("is not supported by this version"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -612,6 +612,31 @@ fn only_live_settings_change_while_running() {
     ] {
         assert_eq!(Settings::is_live(key), Ok(false), "{key}");
     }
+}
+
+#[test]
+fn a_listener_has_some_settings_of_its_own() {
+    let mut own = ListenerSettings::default();
+    assert_eq!(own.over(&settings()), settings());
+    own.set("tcp_accept_haproxy", "yes").unwrap();
+    own.set("proxy_protocol", " Required ").unwrap();
+    let (all, one) = (settings(), own.over(&settings()));
+    assert_eq!(one.proxy_protocol, ProxyProtocol::Required);
+    assert_eq!(
+        Settings {
+            proxy_protocol: all.proxy_protocol,
+            ..one
+        },
+        all
+    );
+    assert!(own.set("proxy_protocol", "maybe").is_err());
+    assert!(own.set("proxy_protokol", "off").is_err());
+    assert_eq!(
+        own.set("children", "2").unwrap_err().to_string(),
+        "workers is no setting of a single listener; those are proxy_protocol, proxy_networks"
+    );
+    // The copy that a listener has does not follow the live words.
+    assert!(Settings::keys().all(|row| !(row.live && row.of_listener)));
 }
 
 #[test]

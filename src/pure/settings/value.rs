@@ -145,6 +145,22 @@ word_enum! {
     ProxyProtocol {
         /// It is not looked for.
         Off = 0 ["off", "no", "false", "0"],
+        /// It may come: what the ancestor's switch means.
+        Optional = 1 ["optional", "yes", "on", "true", "1"],
+        /// Who sends none is refused.
+        Required = 2 ["required"],
+    }
+}
+
+word_enum! {
+    /// The header that a dialled connection begins with (`proxy_protocol_out`).
+    ProxyOut {
+        /// None.
+        Off = 0 ["off", "no", "false", "0"],
+        /// A line of text.
+        V1 = 1 ["v1", "1"],
+        /// The binary form.
+        V2 = 2 ["v2", "2"],
     }
 }
 
