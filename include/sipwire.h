@@ -145,12 +145,18 @@ extern "C" {
 #define SIPWIRE_REASON_NOT_SIP 11
 
 /**
- * Content-Length missing, negative, not a number, conflicting.
+ * Content-Length missing, negative, not a number, above 32 bits, conflicting. A request is answered with 400 first.
  */
 #define SIPWIRE_REASON_BAD_LENGTH 12
 
+/**
+ * Header block and announced body are larger than `max_message_size`. A request is answered with 513 first.
+ */
 #define SIPWIRE_REASON_TOO_LARGE 13
 
+/**
+ * The peer's FIN came inside a message. A request whose header block is there is answered with 400 first.
+ */
 #define SIPWIRE_REASON_EOF_IN_MESSAGE 14
 
 #define SIPWIRE_REASON_MESSAGE_TIMEOUT 15
@@ -191,6 +197,22 @@ extern "C" {
  * Gone before the queued message could be written.
  */
 #define SIPWIRE_REASON_NO_CONNECTION 26
+
+/**
+ * No pong within the setting pong_timeout.
+ */
+#define SIPWIRE_REASON_FLOW_FAILED 27
+
+/**
+ * Nothing heard within Flow-Timer and the setting flow_timer_grace.
+ */
+#define SIPWIRE_REASON_FLOW_TIMER 29
+
+/**
+ * A PROXY header that is bad, late or from outside proxy_networks. The host is told of no such connection;
+ * they are in closed_by_reason and refused_proxy, not in accepted and closed.
+ */
+#define SIPWIRE_REASON_PROXY 28
 
 /**
  * Never dial: use an open connection or fail.
@@ -288,6 +310,16 @@ extern "C" {
 #define SIPWIRE_ROLE_SUPERVISOR 1
 
 #define SIPWIRE_ROLE_WORKER 2
+
+/**
+ * Of sipwire_conn_set_keepalive: a random time of 95 to 120 seconds from one ping to the next.
+ */
+#define SIPWIRE_KEEPALIVE_DEFAULT -1
+
+/**
+ * Bytes of the longest header that sipwire_proxy_header writes.
+ */
+#define SIPWIRE_PROXY_HEADER_MAX 107
 
 /**
  * Size of the array closed_by_reason: room for reasons to come.
@@ -465,6 +497,25 @@ typedef struct sipwire_conn_info {
   int32_t close_reason;
   int32_t close_error;
   uint32_t reserved;
+  /**
+   * What sipwire_conn_set_keepalive set; SIPWIRE_KEEPALIVE_DEFAULT also by the setting crlf_keepalive.
+   */
+  int64_t keepalive_ms;
+  /**
+   * What sipwire_conn_set_flow_timer set.
+   */
+  int64_t flow_timer_ms;
+  /**
+   * How long the pong to our ping has been awaited, 0: none is awaited.
+   */
+  uint64_t pong_wait_ms;
+  /**
+   * The addresses of the socket itself: remote and local, unless a PROXY header (setting proxy_protocol)
+   * said for whom the connection was made. Then remote and local are those of the header, by which it is
+   * found and counted, too.
+   */
+  struct sipwire_addr wire_remote;
+  struct sipwire_addr wire_local;
 } sipwire_conn_info;
 
 /**
@@ -741,6 +792,24 @@ typedef struct sipwire_stats {
   uint64_t log_dropped;
   uint64_t callbacks_running;
   uint64_t closed_by_reason[SIPWIRE_REASON_COUNT];
+  /**
+   * Ours, and the peers' answers to them; `pings` are those of peers.
+   */
+  uint64_t pings_sent;
+  uint64_t pongs_heard;
+  /**
+   * Pongs that did not come in time.
+   */
+  uint64_t flows_failed;
+  /**
+   * Connections closed because of their PROXY header: bad, late, from outside proxy_networks, or the oldest
+   * that was waited for when there was no room for a new connection.
+   */
+  uint64_t refused_proxy;
+  /**
+   * Connections whose PROXY header is awaited; not yet in connections or accepted.
+   */
+  uint64_t proxy_waiting;
 } sipwire_stats;
 
 /**
@@ -830,6 +899,24 @@ int32_t sipwire_addr_parse(const char *text, struct sipwire_addr *out);
 size_t sipwire_addr_format(const struct sipwire_addr *addr, char *buffer, size_t size);
 
 /**
+ * Writes a PROXY header, for a host that sends one of its own as the first bytes of a connection (the setting
+ * proxy_protocol_out has the library do it). `version`: 1 or 2. `source`, `destination`: whom it speaks for and
+ * whom that one called; with NULL or no address (family 0) for one of them the header says that the connection
+ * speaks for itself (UNKNOWN, LOCAL). `buffer`: gets the header, without a NUL, if `size` bytes are enough for
+ * it (SIPWIRE_PROXY_HEADER_MAX always are), else nothing; may be NULL with size 0.
+ *
+ * Returns: the header's length in bytes, also when it was not written; SIPWIRE_E_ARGUMENT: no such version.
+ * Call from: any thread, any process; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `source` and `destination` point to a sipwire_addr or are NULL; `buffer` has room for `size` bytes or is NULL.
+ */
+int32_t sipwire_proxy_header(int32_t version,
+                             const struct sipwire_addr *source,
+                             const struct sipwire_addr *destination,
+                             char *buffer,
+                             size_t size);
+
+/**
  * A configuration with every default. The caller owns it and frees it with sipwire_config_free, also
  * after sipwire_new, which takes nothing over.
  *
@@ -914,8 +1001,24 @@ int32_t sipwire_config_listen(struct sipwire_config *config, const char *address
 int32_t sipwire_config_listen_fd(struct sipwire_config *config, int32_t fd);
 
 /**
- * One line about the last sipwire_config_set, _set_number, _listen, _listen_fd or sipwire_new with this
- * configuration, if it failed; else "".
+ * Gives one listener a value of its own for a setting that all others have from sipwire_config_set, whether
+ * that is set before or after. `listener`: its number, from 0, in the order in which they were added. `key`:
+ * proxy_protocol or proxy_networks; `value`: as for sipwire_config_set.
+ *
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: also, no such listener; SIPWIRE_E_SETTING: unknown key, one that no
+ * listener has for itself, or value out of range, see sipwire_config_error.
+ * Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `config` lives; `key` and `value` are NUL-terminated.
+ */
+int32_t sipwire_config_listener_set(struct sipwire_config *config,
+                                    int32_t listener,
+                                    const char *key,
+                                    const char *value);
+
+/**
+ * One line about the last sipwire_config_set, _set_number, _listen, _listen_fd, _listener_set or sipwire_new with
+ * this configuration, if it failed; else "".
  *
  * Returns: text that lives until the next call with the configuration; never NULL.
  * Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
@@ -1260,7 +1363,8 @@ int32_t sipwire_conn_set_user(struct sipwire_instance *instance, uint32_t conn_i
 
 /**
  * This connection's own lifetime: `lifetime_ms` milliseconds from its last activity (data, a send, its
- * return from a worker); 0: the setting connection_lifetime.
+ * return from a worker); 0: the setting connection_lifetime. It does not run while keep-alive is on
+ * (sipwire_conn_set_keepalive, sipwire_conn_set_flow_timer).
  *
  * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: lifetime_ms < 0; SIPWIRE_E_NOT_ATTACHED;
  * SIPWIRE_E_NO_CONNECTION.
@@ -1269,6 +1373,48 @@ int32_t sipwire_conn_set_user(struct sipwire_instance *instance, uint32_t conn_i
  * Pointers: `instance` lives.
  */
 int32_t sipwire_conn_set_lifetime(struct sipwire_instance *instance, uint32_t conn_id, int64_t lifetime_ms);
+
+/**
+ * Keep-alive as the client (RFC 5626 4.4.1), on a connection that we dialled or accepted: a double CRLF is
+ * sent, and the peer answers with one CRLF. The time from one ping to the next is random between 80 % and
+ * 100 % of `interval_ms` milliseconds: 10 to 14400000 (four hours); SIPWIRE_KEEPALIVE_DEFAULT: between 95 and
+ * 120 seconds, the RFC's default where the peer gave no Flow-Timer; 0: off. The value of Flow-Timer, or of
+ * `keep` (RFC 6223), times 1000 is what to give. With the setting crlf_keepalive connections that we dial
+ * begin with SIPWIRE_KEEPALIVE_DEFAULT.
+ *
+ * A ping goes behind what is queued, never inside a message; the next one goes out when the pong came. When
+ * it did not come within the setting pong_timeout the connection is closed: what is unsent is reported by
+ * on_send_failed and the end by on_close, both with SIPWIRE_REASON_FLOW_FAILED; the destination is not
+ * blacklisted. Only a pong ends the wait: neither a message nor a ping of the peer's shows that it reads what
+ * we send. A message that is under way when the time is over is taken first, and while input waits for a
+ * worker the connection is not judged.
+ *
+ * While it is on the connection's lifetime does not run: it lives as long as the peer answers.
+ * Takes effect at once, also on the ping that is due next.
+ *
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: interval_ms; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_CONNECTION.
+ * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives.
+ */
+int32_t sipwire_conn_set_keepalive(struct sipwire_instance *instance, uint32_t conn_id, int64_t interval_ms);
+
+/**
+ * The peer has promised to send something, a ping at least, every `flow_timer_ms` milliseconds, because
+ * the answer to its registration had a Flow-Timer (RFC 5626 5.4): 10 to 14400000 (four hours); 0: it has
+ * not. When nothing arrives for so long and the setting flow_timer_grace, the connection is closed and
+ * what is unsent reported, with SIPWIRE_REASON_FLOW_TIMER. Input that waits for a worker counts as
+ * arrived. The time runs from the last input, or from this call if none was set before. Meanwhile the connection's
+ * lifetime does not run.
+ *
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: flow_timer_ms; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_CONNECTION.
+ * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives.
+ */
+int32_t sipwire_conn_set_flow_timer(struct sipwire_instance *instance,
+                                    uint32_t conn_id,
+                                    int64_t flow_timer_ms);
 
 /**
  * Whether a destination is listed now: it failed and is not dialled until its time is over. Open

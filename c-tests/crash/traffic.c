@@ -73,9 +73,12 @@ static void write_part(talk *t, size_t most) {
   t->written += n;
 }
 
-static void talk_to(talk *t, kind kind, const char *extra, bool small) {
+enum { SMALL_BUFFERS, PROXIED, PLAIN }; /* listeners */
+
+static void talk_to(talk *t, kind kind, const char *extra, int listener) {
+  bool small = listener == SMALL_BUFFERS;
   *t = (talk){.kind = kind, .extra = extra, .number = t >= steady && t < steady + STEADY ? TALKS + (int)(t - steady) : (int)(t - talks)};
-  sipwire_addr to = h_listener(!small);
+  sipwire_addr to = h_listener(listener);
   t->peer = h_connect_small(&to, small ? 4096 : 0);
   t->peer->paused = small;
   shared->reason[t->peer->local.port] = SIPWIRE_REASON_NONE;
@@ -83,8 +86,18 @@ static void talk_to(talk *t, kind kind, const char *extra, bool small) {
   t->silent = kind == FULL || (kind == HALF && extra);
 }
 static talk *talk_open(kind kind, const char *extra) {
-  talk_to(&talks[count], kind, extra, kind == SLOW || kind == FULL);
+  talk_to(&talks[count], kind, extra, kind == SLOW || kind == FULL ? SMALL_BUFFERS : PLAIN);
   return &talks[count++];
+}
+
+/* For itself, as its PROXY header says, of which `n` bytes are written now. */
+static talk *talk_open_proxied(kind kind, size_t n) {
+  talk *t = &talks[count++];
+  talk_to(t, kind, NULL, PROXIED);
+  sipwire_addr to = h_listener(PROXIED);
+  t->length = (size_t)sipwire_proxy_header(1 + round_number % 2, &t->peer->local, &to, t->text, sizeof t->text);
+  write_part(t, n);
+  return t;
 }
 
 /* Small buffers, so that a sender soon finds them full. */
@@ -94,6 +107,8 @@ void traffic_begin(void) {
   small_fd = h_listener_open(64, &addr);
   setsockopt(small_fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
   CHECK(sipwire_config_listen_fd(h_config, small_fd) >= 0, "listen_fd: %s", sipwire_config_error(h_config));
+  h_listen("tcp:127.0.0.1:0");
+  CHECK_RC(SIPWIRE_OK, sipwire_config_listener_set(h_config, PROXIED, "proxy_protocol", "required"));
   dialled_fd = h_listener_open(64, &shared->dialled);
   refused_fd = h_refusing_port(&shared->refused);
 }
@@ -110,10 +125,11 @@ void traffic_open(bool reject, bool stall) {
   count = dialled_count = 0;
   set_live("queue_full", reject ? "reject" : "close");
   for (int i = 0; i < STEADY; i++) {
-    if (!steady[i].peer) talk_to(&steady[i], CHAT, NULL, false);
+    if (!steady[i].peer) talk_to(&steady[i], CHAT, NULL, PLAIN);
     steady[i].asked = steady[i].answered = 0;
     ask(&steady[i]);
   }
+  talk *proxied = talk_open_proxied(CHAT, 9), *liar = talk_open_proxied(BAD, 9);
   for (int i = 0; i < 2; i++) {
     ask(talk_open(CHAT, i ? "X-Dial: 1\r\n" : stall ? "X-Sleep: 60\r\n" : NULL));
     talk *parts = talk_open(PARTS, NULL);
@@ -138,6 +154,9 @@ void traffic_open(bool reject, bool stall) {
     ask(half);
     h_half_close(half->peer);
   }
+  try_write(liar, bad[0], strlen(bad[0]));
+  write_part(proxied, proxied->length);
+  ask(proxied);
   reader = talk_open(READER, NULL), slow = talk_open(SLOW, NULL), full = talk_open(FULL, NULL), gone = talk_open(READER, NULL);
   full->may_end = flood->may_end = !reject, gone->may_end = true;
   shared->reader_addr = reader->peer->local;

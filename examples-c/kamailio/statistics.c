@@ -15,7 +15,7 @@ static const struct member {
     MEMBER(blacklist_entries), MEMBER(supervisor_pid), MEMBER(accept_paused), MEMBER(degraded), MEMBER(accepted),
     MEMBER(dialled), MEMBER(connected), MEMBER(connect_failed), MEMBER(closed), MEMBER(refused_max_connections),
     MEMBER(refused_max_connections_per_ip), MEMBER(accept_pauses), MEMBER(handoffs), MEMBER(givebacks), MEMBER(relends),
-    MEMBER(nofd_returns), MEMBER(fds_passed),
+    MEMBER(refused_proxy), MEMBER(proxy_waiting), MEMBER(nofd_returns), MEMBER(fds_passed),
     MEMBER(messages_in), MEMBER(bytes_in), MEMBER(messages_out), MEMBER(bytes_out), MEMBER(pings), MEMBER(error_answers),
     MEMBER(sends_direct), MEMBER(sends_queued), MEMBER(sends_refused), MEMBER(async_started), MEMBER(async_ended),
     MEMBER(failures_reported), MEMBER(failures_repeated), MEMBER(messages_lost_report), MEMBER(blacklist_added),

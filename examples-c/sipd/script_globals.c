@@ -59,7 +59,7 @@ static int global_log(lua_State *lua)
     X(connections) X(connections_idle) X(queued_bytes) X(partial_bytes) X(blocks_used) X(blocks_total) \
     X(slots_used) X(slots_total) X(participants) X(workers) X(blacklist_entries) X(supervisor_pid) \
     X(accept_paused) X(degraded) X(accepted) X(dialled) X(connected) X(connect_failed) X(closed) \
-    X(refused_max_connections) X(refused_max_connections_per_ip) X(accept_pauses) \
+    X(refused_max_connections) X(refused_max_connections_per_ip) X(refused_proxy) X(proxy_waiting) X(accept_pauses) \
     X(handoffs) X(givebacks) X(relends) X(nofd_returns) X(fds_passed) \
     X(messages_in) X(bytes_in) X(messages_out) X(bytes_out) X(pings) X(error_answers) \
     X(sends_direct) X(sends_queued) X(sends_refused) X(async_started) X(async_ended) \

@@ -78,6 +78,17 @@ pub unsafe fn copy_text(text: &str, buffer: *mut core::ffi::c_char, size: usize)
     text.len()
 }
 
+/// Copies all of `bytes` into a C buffer, or nothing when it has no room for all.
+///
+/// # Safety
+/// `buffer` is null or has room for `size` bytes.
+pub unsafe fn copy_bytes(bytes: &[u8], buffer: *mut core::ffi::c_char, size: usize) {
+    if !buffer.is_null() && size >= bytes.len() {
+        // SAFETY: bytes.len() <= size bytes, by the caller's promise.
+        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.cast::<u8>(), bytes.len()) };
+    }
+}
+
 /// A structure that begins with its size and only grows: both sides use what both know.
 ///
 /// # Safety

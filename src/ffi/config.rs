@@ -4,7 +4,7 @@ use super::boundary::{call, code, copy_text, text};
 use super::types::sipwire_config;
 use crate::pure::addr::parse_listen;
 use crate::pure::error::{Error, Result};
-use crate::pure::settings::{SettingError, Settings};
+use crate::pure::settings::{ListenerSettings, SettingError, Settings};
 use crate::runtime::instance::Listen;
 use core::ffi::c_char;
 use std::ffi::CString;
@@ -181,7 +181,7 @@ fn add_listener(
 ) -> Result<i32> {
     match place {
         Ok(place) => {
-            config.listen.push(place);
+            config.listen.push((place, ListenerSettings::default()));
             config.error = CString::default();
             Ok(0)
         }
@@ -212,8 +212,41 @@ pub unsafe extern "C" fn sipwire_config_listen_fd(config: *mut sipwire_config, f
     })
 }
 
-/// One line about the last sipwire_config_set, _set_number, _listen, _listen_fd or sipwire_new with this
-/// configuration, if it failed; else "".
+/// Gives one listener a value of its own for a setting that all others have from sipwire_config_set, whether
+/// that is set before or after. `listener`: its number, from 0, in the order in which they were added. `key`:
+/// proxy_protocol or proxy_networks; `value`: as for sipwire_config_set.
+///
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: also, no such listener; SIPWIRE_E_SETTING: unknown key, one that no
+/// listener has for itself, or value out of range, see sipwire_config_error.
+/// Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
+///
+/// # Safety
+/// `config` lives; `key` and `value` are NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sipwire_config_listener_set(
+    config: *mut sipwire_config,
+    listener: i32,
+    key: *const c_char,
+    value: *const c_char,
+) -> i32 {
+    code(|| {
+        // SAFETY: the caller's promise.
+        let (config, key, value) = unsafe { (exclusive(config)?, text(key), text(value)) };
+        let (key, value) = config.both(key, value)?;
+        let own = usize::try_from(listener)
+            .ok()
+            .and_then(|index| config.listen.get_mut(index));
+        let Some((_, own)) = own else {
+            let line = format!("there is no listener {listener} yet");
+            return Err(config.fail(Error::Argument, &line));
+        };
+        let result = own.set(key, value);
+        set_result(config, result)
+    })
+}
+
+/// One line about the last sipwire_config_set, _set_number, _listen, _listen_fd, _listener_set or sipwire_new with
+/// this configuration, if it failed; else "".
 ///
 /// Returns: text that lives until the next call with the configuration; never NULL.
 /// Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.

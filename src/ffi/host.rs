@@ -77,6 +77,8 @@ pub fn info_of(info: &ConnInfo) -> sipwire_conn_info {
         keepalive_ms: info.keepalive.number(),
         flow_timer_ms: info.flow_timer_ms as i64,
         pong_wait_ms: info.pong_wait_ms,
+        wire_remote: sipwire_addr::from_addr(&info.wire_remote),
+        wire_local: sipwire_addr::from_addr(&info.wire_local),
     }
 }
 

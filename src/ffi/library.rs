@@ -1,9 +1,10 @@
 //! Version, texts, addresses: no instance needed; any thread, any process, any callback.
 
-use super::boundary::{call, code, copy_text, reference, text};
+use super::boundary::{call, code, copy_bytes, copy_text, reference, text};
 use super::types::sipwire_addr;
 use crate::pure::addr::Addr;
 use crate::pure::error::Error;
+use crate::pure::proxy::{self, Pair, Version};
 use crate::pure::reason::Reason;
 use core::ffi::c_char;
 
@@ -97,5 +98,45 @@ pub unsafe extern "C" fn sipwire_addr_format(
         };
         // SAFETY: the caller's promise.
         unsafe { copy_text(&addr.to_addr().to_string(), buffer, size) }
+    })
+}
+
+/// Writes a PROXY header, for a host that sends one of its own as the first bytes of a connection (the setting
+/// proxy_protocol_out has the library do it). `version`: 1 or 2. `source`, `destination`: whom it speaks for and
+/// whom that one called; with NULL or no address (family 0) for one of them the header says that the connection
+/// speaks for itself (UNKNOWN, LOCAL). `buffer`: gets the header, without a NUL, if `size` bytes are enough for
+/// it (SIPWIRE_PROXY_HEADER_MAX always are), else nothing; may be NULL with size 0.
+///
+/// Returns: the header's length in bytes, also when it was not written; SIPWIRE_E_ARGUMENT: no such version.
+/// Call from: any thread, any process; in callbacks: yes; blocks: never.
+///
+/// # Safety
+/// `source` and `destination` point to a sipwire_addr or are NULL; `buffer` has room for `size` bytes or is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sipwire_proxy_header(
+    version: i32,
+    source: *const sipwire_addr,
+    destination: *const sipwire_addr,
+    buffer: *mut c_char,
+    size: usize,
+) -> i32 {
+    code(|| {
+        let version = match version {
+            1 => Version::V1,
+            2 => Version::V2,
+            _ => return Err(Error::Argument),
+        };
+        let addr = |addr: *const sipwire_addr| {
+            // SAFETY: the caller's promise.
+            unsafe { reference(addr) }.map_or(Addr::none(), |addr| addr.to_addr())
+        };
+        let pair = Pair {
+            source: addr(source),
+            destination: addr(destination),
+        };
+        let header = proxy::write(version, Some(&pair));
+        // SAFETY: the caller's promise.
+        unsafe { copy_bytes(&header, buffer, size) };
+        Ok(header.len() as i32)
     })
 }

@@ -98,6 +98,8 @@ pub unsafe extern "C" fn sipwire_stats_get(
             pings_sent: total(Counter::PingsSent),
             pongs_heard: total(Counter::PongsHeard),
             flows_failed: total(Counter::FlowsFailed),
+            refused_proxy: total(Counter::RefusedProxy),
+            proxy_waiting: gauges.proxy_waiting.get(),
         };
         // SAFETY: room for `size` bytes by the caller's promise.
         unsafe { write(out, size, &stats) };

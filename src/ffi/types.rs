@@ -84,6 +84,9 @@ pub const SIPWIRE_REASON_NO_CONNECTION: i32 = 26;
 pub const SIPWIRE_REASON_FLOW_FAILED: i32 = 27;
 /// Nothing heard within Flow-Timer and the setting flow_timer_grace.
 pub const SIPWIRE_REASON_FLOW_TIMER: i32 = 29;
+/// A PROXY header that is bad, late or from outside proxy_networks. The host is told of no such connection;
+/// they are in closed_by_reason and refused_proxy, not in accepted and closed.
+pub const SIPWIRE_REASON_PROXY: i32 = 28;
 /// Never dial: use an open connection or fail.
 pub const SIPWIRE_SEND_NO_CONNECT: u32 = 1;
 /// Close gracefully when this message is written.
@@ -127,6 +130,8 @@ pub const SIPWIRE_ROLE_SUPERVISOR: i32 = 1;
 pub const SIPWIRE_ROLE_WORKER: i32 = 2;
 /// Of sipwire_conn_set_keepalive: a random time of 95 to 120 seconds from one ping to the next.
 pub const SIPWIRE_KEEPALIVE_DEFAULT: i64 = -1;
+/// Bytes of the longest header that sipwire_proxy_header writes.
+pub const SIPWIRE_PROXY_HEADER_MAX: usize = 107;
 /// Size of the array closed_by_reason: room for reasons to come.
 pub const SIPWIRE_REASON_COUNT: usize = 32;
 
@@ -138,7 +143,10 @@ pub struct sipwire_instance {
 /// Settings and listeners of an instance to be made.
 pub struct sipwire_config {
     pub(super) settings: crate::pure::settings::Settings,
-    pub(super) listen: Vec<crate::runtime::instance::Listen>,
+    pub(super) listen: Vec<(
+        crate::runtime::instance::Listen,
+        crate::pure::settings::ListenerSettings,
+    )>,
     pub(super) error: std::ffi::CString,
 }
 
@@ -340,6 +348,11 @@ pub struct sipwire_conn_info {
     pub flow_timer_ms: i64,
     /// How long the pong to our ping has been awaited, 0: none is awaited.
     pub pong_wait_ms: u64,
+    /// The addresses of the socket itself: remote and local, unless a PROXY header (setting proxy_protocol)
+    /// said for whom the connection was made. Then remote and local are those of the header, by which it is
+    /// found and counted, too.
+    pub wire_remote: sipwire_addr,
+    pub wire_local: sipwire_addr,
 }
 
 /// One log line.
@@ -506,6 +519,11 @@ pub struct sipwire_stats {
     pub pongs_heard: u64,
     /// Pongs that did not come in time.
     pub flows_failed: u64,
+    /// Connections closed because of their PROXY header: bad, late, from outside proxy_networks, or the oldest
+    /// that was waited for when there was no room for a new connection.
+    pub refused_proxy: u64,
+    /// Connections whose PROXY header is awaited; not yet in connections or accepted.
+    pub proxy_waiting: u64,
 }
 
 /// One worker.

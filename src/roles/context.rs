@@ -3,7 +3,8 @@
 //! segment behind it.
 
 use crate::pure::addr::Addr;
-use crate::pure::settings::Settings;
+use crate::pure::networks::Networks;
+use crate::pure::settings::{ProxyProtocol, Settings};
 use crate::pure::words::Holder;
 use crate::roles::host::{Host, Wants};
 use crate::shm::participants::SUPERVISOR;
@@ -18,6 +19,9 @@ use crate::table::slot::Slot;
 pub struct Listener {
     pub fd: Fd,
     pub addr: Addr,
+    /// What PROXY headers are to it.
+    pub proxy: ProxyProtocol,
+    pub proxy_networks: Networks,
     /// What its options were before ours.
     pub plain: SocketOptions,
 }

@@ -40,6 +40,9 @@ pub struct ConnInfo {
     pub flow_timer_ms: u64,
     /// How long a pong has been awaited, 0: none is.
     pub pong_wait_ms: u64,
+    /// Of the socket itself.
+    pub wire_remote: Addr,
+    pub wire_local: Addr,
 }
 
 pub struct Message<'a> {

@@ -36,6 +36,7 @@ pub fn of(context: &Context, index: u32, slot: &Slot, generation: u32, now_ms: u
     let rare = context.segment.rare(index);
     let agreed = rare.map_or(Agreed(0), Rare::agreed);
     let pinged = rare.filter(|rare| rare.awaits_pong());
+    let wire = context.segment.wire_of(index, slot);
     let (close_reason, close_errno) = unpack_reason(supervised.close_reason.get());
     ConnInfo {
         conn_id: context.segment.id_of(index, generation),
@@ -72,5 +73,7 @@ pub fn of(context: &Context, index: u32, slot: &Slot, generation: u32, now_ms: u
             let since_ms = moment_ms(now_ms, rare.pinged_ms());
             now_ms.saturating_sub(since_ms).max(1)
         }),
+        wire_remote: wire.source,
+        wire_local: wire.destination,
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::pure::addr::Addr;
 use crate::pure::error::Error;
-use crate::pure::settings::{SettingError, Settings};
+use crate::pure::settings::{ListenerSettings, ProxyProtocol, SettingError, Settings};
 use crate::roles::context::{Context, Listener, socket_options};
 use crate::roles::host::Host;
 use crate::sync::Word;
@@ -41,7 +41,9 @@ impl Listen {
         }
     }
 
-    fn open(self, backlog: i32, options: &SocketOptions) -> Result<Listener, Failure> {
+    /// `settings`: with those that the listener has of its own.
+    fn open(self, settings: &Settings, options: &SocketOptions) -> Result<Listener, Failure> {
+        let backlog = settings.listen_backlog as i32;
         let (what, opened) = match self {
             Listen::Address(addr) => (format!("tcp:{addr}"), sock::listen(&addr, backlog, options)),
             Listen::Descriptor(fd) => (format!("descriptor {fd}"), sock::take_over(fd, options)),
@@ -49,7 +51,13 @@ impl Listen {
         let cannot_listen = |errno| cannot_listen(&what, errno);
         let (fd, plain) = opened.map_err(cannot_listen)?;
         let addr = sock::local_addr(fd.as_raw()).map_err(cannot_listen)?;
-        Ok(Listener { fd, addr, plain })
+        Ok(Listener {
+            fd,
+            addr,
+            proxy: settings.proxy_protocol,
+            proxy_networks: settings.proxy_networks.clone(),
+            plain,
+        })
     }
 }
 
@@ -61,7 +69,7 @@ pub struct Instance {
 impl Instance {
     pub fn new(
         settings: Settings,
-        listen: &[Listen],
+        listen: &[(Listen, ListenerSettings)],
         host: Box<dyn Host>,
     ) -> Result<Instance, Failure> {
         settings.check().map_err(|error| Failure {
@@ -71,8 +79,8 @@ impl Instance {
         })?;
         let options = socket_options(&settings);
         let mut listeners = Vec::with_capacity(listen.len());
-        for place in listen {
-            listeners.push(place.open(settings.listen_backlog as i32, &options)?);
+        for (place, own) in listen {
+            listeners.push(place.open(&own.over(&settings), &options)?);
         }
         let system = |what: &str, errno: Errno| Failure {
             error: if errno == Errno::ENOMEM {
@@ -83,7 +91,11 @@ impl Instance {
             line: format!("cannot make the instance: {what}: {errno}"),
             errno: errno.0,
         };
-        let segment = Segment::new(&settings).map_err(|errno| system("shared memory", errno))?;
+        let proxied = listeners
+            .iter()
+            .any(|listener| listener.proxy != ProxyProtocol::Off);
+        let segment =
+            Segment::new(&settings, proxied).map_err(|errno| system("shared memory", errno))?;
         let context = Context::new(segment, settings, host, listeners)
             .map_err(|errno| system("descriptors", errno))?;
         Ok(Instance {

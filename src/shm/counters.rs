@@ -24,6 +24,7 @@ counters! {
     BlacklistAdded, BlacklistRefused,
     ParticipantsDied, Violations,
     PingsSent, PongsHeard, FlowsFailed,
+    RefusedProxy,
 }
 
 /// Cells of one participant: the counters above, then room to grow.

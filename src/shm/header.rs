@@ -63,6 +63,8 @@ pub struct Gauges {
     pub accept_paused: AtomicU64,
     /// 1 from when a worker met `partial_max` until the supervisor saw that there is room again.
     pub partial_full: AtomicU64,
+    /// Accepted connections whose PROXY header is awaited.
+    pub proxy_waiting: AtomicU64,
     pub closed_by_reason: [AtomicU64; REASON_COUNT],
 }
 

@@ -80,13 +80,21 @@ impl Poll {
 
     #[cfg_attr(crash_points, track_caller)]
     pub fn add(&self, fd: RawFd, token: u64, interest: Interest) -> Result<()> {
-        control(self.fd(), libc::EPOLL_CTL_ADD, fd, token, interest)
+        control(self.fd(), libc::EPOLL_CTL_ADD, fd, token, interest.flags())
+    }
+
+    /// Reports what comes to the descriptor, once each time: for whoever leaves it there, whom the others
+    /// would wake without end.
+    #[cfg_attr(crash_points, track_caller)]
+    pub fn add_edge(&self, fd: RawFd, token: u64) -> Result<()> {
+        let flags = (libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET) as u32;
+        control(self.fd(), libc::EPOLL_CTL_ADD, fd, token, flags)
     }
 
     /// Also arms a one-shot registration again; readiness that is already there is reported.
     #[cfg_attr(crash_points, track_caller)]
     pub fn modify(&self, fd: RawFd, token: u64, interest: Interest) -> Result<()> {
-        control(self.fd(), libc::EPOLL_CTL_MOD, fd, token, interest)
+        control(self.fd(), libc::EPOLL_CTL_MOD, fd, token, interest.flags())
     }
 
     /// Events of this descriptor that the last wait fetched are still in `events`.
@@ -137,15 +145,9 @@ pub fn epoll_remove(epoll_fd: RawFd, fd: RawFd) {
 }
 
 #[cfg_attr(crash_points, track_caller)]
-fn control(
-    epoll: RawFd,
-    operation: libc::c_int,
-    fd: RawFd,
-    token: u64,
-    interest: Interest,
-) -> Result<()> {
+fn control(epoll: RawFd, operation: libc::c_int, fd: RawFd, token: u64, flags: u32) -> Result<()> {
     let mut event = libc::epoll_event {
-        events: interest.flags(),
+        events: flags,
         u64: token,
     };
     // SAFETY: `event` is valid over the call; the kernel copies it.

@@ -9,3 +9,4 @@ pub mod queue;
 pub mod rare;
 pub mod segment;
 pub mod slot;
+pub mod wire;

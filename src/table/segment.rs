@@ -2,6 +2,7 @@
 //! participant sees the same memory through its own copy of this value.
 
 use crate::pure::id::IdLayout;
+use crate::pure::proxy::Pair;
 use crate::pure::settings::{LIVE_WORDS, Settings};
 use crate::pure::words::Holder;
 use crate::shm::blocks::{Block, Blocks, PAYLOAD};
@@ -16,7 +17,8 @@ use crate::sync::{AtomicU32, AtomicU64, Word};
 use crate::sys;
 use crate::table::blacklist::Entry as BlacklistEntry;
 use crate::table::rare::Rare;
-use crate::table::slot::Slot;
+use crate::table::slot::{Slot, flag};
+use crate::table::wire::Wire;
 
 pub const BLACKLIST_ENTRIES: usize = 4096;
 
@@ -48,6 +50,8 @@ pub struct Segment {
     ring_entries: Span<RingEntry>,
     slots: Span<Slot>,
     rare: Span<Rare>,
+    /// Empty when no listener speaks PROXY.
+    wires: Span<Wire>,
     summary: Span<AtomicU64>,
     leaves: Span<AtomicU64>,
     buckets: Span<AtomicU32>,
@@ -99,7 +103,8 @@ fn partial_blocks(settings: &Settings) -> usize {
 }
 
 impl Segment {
-    pub fn new(settings: &Settings) -> sys::Result<Segment> {
+    /// `proxied`: some listener speaks PROXY.
+    pub fn new(settings: &Settings, proxied: bool) -> sys::Result<Segment> {
         let slots = settings.max_connections as usize;
         let workers = settings.workers as usize;
         let (summary, leaves) = mailbox::words(slots);
@@ -118,6 +123,7 @@ impl Segment {
             log_records: layout.span(settings.log_ring as usize),
             slots: layout.span(slots),
             rare: layout.span(slots),
+            wires: layout.span(if proxied { slots } else { 0 }),
             messages: Pool::new(&mut layout, message_blocks(settings)),
             partials: Pool::new(&mut layout, partial_blocks(settings)),
             layout: layout.hash(),
@@ -167,6 +173,22 @@ impl Segment {
     /// Of the slot with this index.
     pub fn rare(&self, index: u32) -> Option<&Rare> {
         self.region.slice(self.rare).get(index as usize)
+    }
+    /// Of the slot with this index; `None`: no listener speaks PROXY.
+    pub fn wire(&self, index: u32) -> Option<&Wire> {
+        self.region.slice(self.wires).get(index as usize)
+    }
+    /// Remote and local address of the socket itself: the connection's, unless a PROXY header says for
+    /// whom it was made.
+    pub fn wire_of(&self, index: u32, slot: &Slot) -> Pair {
+        let proxied = slot.identity.flags.get() & flag::PROXIED != 0;
+        match self.wire(index).filter(|_| proxied) {
+            Some(wire) => wire.pair(),
+            None => Pair {
+                source: slot.remote(),
+                destination: slot.local(),
+            },
+        }
     }
     pub fn buckets(&self) -> &[AtomicU32] {
         self.region.slice(self.buckets)

@@ -48,6 +48,8 @@ pub mod post {
 /// `Identity::flags`
 pub mod flag {
     pub const OUTBOUND: u32 = 1;
+    /// The addresses are those of a PROXY header; see `wire`.
+    pub const PROXIED: u32 = 2;
 }
 
 /// Written by the supervisor before the slot opens.

@@ -1,10 +1,13 @@
 //! Listeners: accepting in bounded batches, pausing when fds run out.
 
-use super::{LEVEL_READ, Supervisor, TOKEN_LISTENER};
+use super::table::Opening;
+use super::{LEVEL_READ, LOG_WARNING, Supervisor, TOKEN_LISTENER};
 use crate::pure::addr::Addr;
 use crate::pure::error::{Error, Result};
+use crate::pure::proxy::Pair;
 use crate::shm::counters::Counter;
 use crate::sync::Word;
+use crate::sys::Fd;
 use crate::sys::poll::Interest;
 use crate::sys::sock::{self, Accepted};
 
@@ -17,7 +20,14 @@ const SILENT: Interest = Interest {
     write: false,
     one_shot: true,
 };
-const LOG_WARNING: u8 = 2;
+
+/// Who has come to a listener. Its socket options are the listener's.
+pub(super) struct Arrival {
+    pub fd: Fd,
+    pub listener: usize,
+    /// The addresses of the socket itself.
+    pub wire: Pair,
+}
 
 impl Supervisor {
     pub(super) fn listen(&mut self) -> Result<()> {
@@ -46,6 +56,7 @@ impl Supervisor {
         if core::mem::take(&mut self.listening) {
             self.accept_resume_ms = None;
             self.accepts_again();
+            self.dismiss_all();
             for listener in &self.context.listeners {
                 let _ = self.poll.remove(listener.fd.as_raw());
                 // Every process of the host has the fd: without this the kernel would go on making
@@ -66,24 +77,27 @@ impl Supervisor {
         for _ in 0..BATCH {
             match sock::accept(fd) {
                 Accepted::Conn(fd, remote) => {
-                    if let Some((counter, limit)) = self.reached(&remote) {
-                        // Accepted and closed at once: the client learns now, not at its timeout.
-                        self.count(counter, 1);
-                        if let Some(suppressed) = self.accept_log.allow(self.now_ms) {
-                            let text =
-                                format!("refused a connection from {remote}: {limit} reached");
-                            self.log(LOG_WARNING, 0, suppressed, &text);
-                        }
-                        continue;
-                    }
                     self.accepts_again();
-                    self.accepted(fd, &remote, listener);
+                    let local = sock::local_addr(fd.as_raw()).unwrap_or_else(|_| Addr::none());
+                    let arrival = Arrival {
+                        fd,
+                        listener,
+                        wire: Pair {
+                            source: remote,
+                            destination: local,
+                        },
+                    };
+                    if self.has_room(&remote) {
+                        self.greet(arrival);
+                    }
                 }
                 Accepted::Empty => {
                     self.accepts_again();
                     return;
                 }
                 Accepted::Retry => {}
+                // Whoever only waits holds up nobody: its descriptor is the next one's.
+                Accepted::FdLimit(_) if self.dismiss_oldest() => {}
                 Accepted::FdLimit(errno) => {
                     self.pause_accept(errno.0);
                     return;
@@ -103,18 +117,62 @@ impl Supervisor {
         }
     }
 
-    /// The limit that refuses one more connection from there.
-    fn reached(&self, remote: &Addr) -> Option<(Counter, &'static str)> {
+    /// There is room for one more connection from there; else that is counted. Accepted and closed at once: the
+    /// client learns now, not at its timeout.
+    fn has_room(&mut self, remote: &Addr) -> bool {
+        let room = self.free.len() > self.guests.count() || self.dismiss_oldest();
+        if !room {
+            self.refused(remote, Counter::RefusedMaxConnections, "max_connections");
+        }
+        room
+    }
+
+    fn refused(&mut self, remote: &Addr, counter: Counter, limit: &str) {
+        self.count(counter, 1);
+        if let Some(suppressed) = self.accept_log.allow(self.now_ms) {
+            let text = format!("refused a connection from {remote}: {limit} reached");
+            self.log(LOG_WARNING, 0, suppressed, &text);
+        }
+    }
+
+    /// A connection of a client that is known: by its PROXY header (`pair`, whose `header` bytes were taken from
+    /// the stream), or by the socket's addresses.
+    pub(super) fn arrived(&mut self, arrival: Arrival, pair: Option<Pair>, header: usize) {
+        let client = pair.unwrap_or(arrival.wire);
+        let remote = &client.source;
+        // A dial may have taken the last place.
+        if !self.has_room(remote) {
+            return;
+        }
         let per_ip = self.live.max_connections_per_ip;
-        if self.free.is_empty() {
-            Some((Counter::RefusedMaxConnections, "max_connections"))
-        } else if per_ip > 0 && self.hosts.connections(remote) >= per_ip {
-            Some((
-                Counter::RefusedMaxConnectionsPerIp,
-                "max_connections_per_ip",
-            ))
-        } else {
-            None
+        if per_ip > 0 && self.hosts.connections(remote) >= per_ip {
+            let counter = Counter::RefusedMaxConnectionsPerIp;
+            self.refused(remote, counter, "max_connections_per_ip");
+            return;
+        }
+        let opening = Opening {
+            fd: arrival.fd,
+            remote,
+            local: &client.destination,
+            wire: pair.map(|_| arrival.wire),
+            listener: Some(arrival.listener),
+            connecting: false,
+        };
+        let Some(index) = self.open_slot(opening) else {
+            return;
+        };
+        self.count(Counter::Accepted, 1);
+        let context = self.context.clone();
+        let Some(slot) = context.segment.slot(index) else {
+            return;
+        };
+        if header > 0 {
+            // Nobody reads it yet.
+            slot.input.bytes_in.set(header as u64);
+            self.count(Counter::BytesIn, header as u64);
+        }
+        if context.wants.open {
+            self.lend_or_wait(index, slot, false);
         }
     }
 

@@ -257,6 +257,7 @@ impl Supervisor {
         header.gauges.connections.set(0);
         header.gauges.slots_used.set(0);
         header.gauges.accept_paused.set(0);
+        header.gauges.proxy_waiting.set(0);
         self.free.clear();
         self.inherit_notices();
         // The dead one may have been in the middle of a change.

@@ -16,8 +16,8 @@ use crate::shm::blocks::Head;
 use crate::shm::counters::Counter;
 use crate::shm::gate;
 use crate::sync::{Ordering, Word};
+use crate::sys::Errno;
 use crate::sys::sock::{self, Dial};
-use crate::sys::{Errno, Fd};
 use crate::table::slot::{Slot, post};
 use crate::table::{blacklist, index, phase};
 
@@ -192,6 +192,7 @@ impl Supervisor {
             fd,
             remote,
             local: &bound,
+            wire: None,
             listener: None,
             connecting,
         };
@@ -226,29 +227,6 @@ impl Supervisor {
         slot.supervised.activity_ms.set(self.now_ms);
         let ending = slot.supervised.phase.get() & phase::ENDING != 0;
         if self.context.wants.open && !ending && slot.owner().state() == OwnerState::Idle {
-            self.lend_or_wait(index, slot, false);
-        }
-    }
-
-    /// An accepted connection.
-    pub(super) fn accepted(&mut self, fd: Fd, remote: &Addr, listener: usize) {
-        // Its socket options are its listener's.
-        let local = sock::local_addr(fd.as_raw()).unwrap_or_else(|_| Addr::none());
-        let opening = Opening {
-            fd,
-            remote,
-            local: &local,
-            listener: Some(listener),
-            connecting: false,
-        };
-        let Some(index) = self.open_slot(opening) else {
-            return;
-        };
-        self.count(Counter::Accepted, 1);
-        let context = self.context.clone();
-        if let Some(slot) = context.segment.slot(index)
-            && context.wants.open
-        {
             self.lend_or_wait(index, slot, false);
         }
     }

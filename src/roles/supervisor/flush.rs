@@ -1,6 +1,7 @@
 //! Writing queued output (P1): only the supervisor does it, under the gate.
 
 use super::Supervisor;
+use crate::pure::proxy::{self, Pair};
 use crate::pure::reason::Reason;
 use crate::pure::words::{BlockUse, GateWord, Stamp};
 use crate::roles::notice::{KIND_DONE, KIND_TAKEN};
@@ -187,6 +188,12 @@ impl Supervisor {
         let context = self.context.clone();
         let blocks = context.segment.blocks();
         let mut budget = BUDGET_BYTES;
+        if slot.is_outbound() && slot.output.bytes_out.get() == 0 {
+            match self.write_proxy_header(slot) {
+                Wrote::All => {}
+                other => return other,
+            }
+        }
         loop {
             let parts = queue::gather(blocks, &slot.output, MAX_PARTS, WRITE_BYTES);
             if parts.is_empty() {
@@ -199,11 +206,7 @@ impl Supervisor {
                 Err(errno) if errno.is_again() => return Wrote::Some { again: false },
                 Err(errno) => return Wrote::Failed(errno),
             };
-            if n > 0 {
-                slot.supervised.progress_ms.set(self.now_ms);
-            }
-            slot.output.bytes_out.bump(n as u64);
-            self.count(Counter::BytesOut, n as u64);
+            self.count_written(slot, n);
             self.written(index, slot, n as u32);
             if n < wanted {
                 return Wrote::Some { again: false };
@@ -215,6 +218,43 @@ impl Supervisor {
                 }
                 return Wrote::Some { again: true };
             }
+        }
+    }
+
+    fn count_written(&self, slot: &Slot, n: usize) {
+        if n > 0 {
+            slot.supervised.progress_ms.set(self.now_ms);
+        }
+        slot.output.bytes_out.bump(n as u64);
+        self.count(Counter::BytesOut, n as u64);
+    }
+
+    /// The first bytes of a dialled connection, if its destination is to have a PROXY header. All of what we
+    /// dial begins with a flush: nobody has written to it before.
+    fn write_proxy_header(&mut self, slot: &Slot) -> Wrote {
+        let own = Pair {
+            source: slot.local(),
+            destination: slot.remote(),
+        };
+        let networks = &self.context.settings.proxy_out_networks;
+        let out = self.live.proxy_protocol_out;
+        let Some(version) = proxy::version_for(out, networks, &own.destination) else {
+            return Wrote::All;
+        };
+        let header = proxy::write(version, Some(&own));
+        // With what follows it, if that is here.
+        let more = slot.output.queue_head.get() != 0;
+        match sock::send_parts(slot.identity.fd.get(), &[IoSlice::new(&header)], more) {
+            Ok(n) => {
+                self.count_written(slot, n);
+                // An empty socket buffer takes some hundred bytes whole; the rest of a part would be lost.
+                match n == header.len() {
+                    true => Wrote::All,
+                    false => Wrote::Failed(Errno::ENOBUFS),
+                }
+            }
+            Err(errno) if errno.is_again() => Wrote::Some { again: false },
+            Err(errno) => Wrote::Failed(errno),
         }
     }
 

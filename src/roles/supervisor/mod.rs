@@ -10,6 +10,7 @@ mod death;
 mod dial;
 mod ending;
 mod flush;
+mod greeting;
 mod handoff;
 mod keep_alive;
 mod lent;
@@ -40,6 +41,7 @@ use crate::sys::clock::{monotonic_ms, realtime_ms};
 use crate::sys::poll::{Interest, Poll, Ready};
 use crate::sys::sock::SocketOptions;
 use crate::table::slot::Slot;
+use greeting::Guests;
 use handoff::Seat;
 use peers::Peer;
 
@@ -47,6 +49,8 @@ const TOKEN_WAKE: u64 = u64::MAX;
 const TOKEN_ANNOUNCED: u64 = u64::MAX - 1;
 const TOKEN_LISTENER: u64 = 1 << 63;
 const TOKEN_PIDFD: u64 = 1 << 62;
+const TOKEN_GUEST: u64 = 1 << 61;
+const LOG_WARNING: u8 = 2;
 const LEVEL_READ: Interest = Interest {
     read: true,
     write: false,
@@ -117,6 +121,8 @@ pub struct Supervisor {
     notice_number: u32,
     tick_ms: u64,
     sweep_ms: u64,
+    /// Accepted, and not yet known for whom.
+    guests: Guests,
     accept_resume_ms: Option<u64>,
     accept_log: RateLimit,
     end_log: RateLimit,
@@ -224,6 +230,7 @@ impl Supervisor {
             notice_number: 0,
             tick_ms: now_ms,
             sweep_ms: 0,
+            guests: Guests::new(),
             accept_resume_ms: None,
             accept_log: RateLimit::new(1, 1000),
             end_log: RateLimit::new(10, 1000),
@@ -340,6 +347,9 @@ impl Supervisor {
         if let Some(at) = self.accept_resume_ms {
             offer(at);
         }
+        if let Some(since) = self.guests.oldest_ms() {
+            offer(since + self.live.proxy_timeout_ms);
+        }
         if self.peers.iter().any(|peer| peer.sweep_due) {
             offer(self.sweep_ms + 1000);
         }
@@ -357,6 +367,7 @@ impl Supervisor {
             token if token & TOKEN_PIDFD != 0 => {
                 self.on_process_end((token & 0xFFFF) as Holder, (token >> 16) as u32)
             }
+            token if token & TOKEN_GUEST != 0 => self.on_guest_event(token & !TOKEN_GUEST, event),
             token => self.on_connection_event(token as u32, (token >> 32) as u32, event),
         }
     }
@@ -403,7 +414,8 @@ impl Supervisor {
     }
 
     /// Orderly end of the role: connections are closed, a successor may begin.
-    pub fn close(self) {
+    pub fn close(mut self) {
+        self.dismiss_all();
         let context = self.context.clone();
         let header = context.segment.header();
         // Nobody begins to use an fd of ours any more; who is in the middle keeps its number open.

@@ -5,6 +5,7 @@ use super::{Supervisor, lent};
 use crate::pure::addr::Addr;
 use crate::pure::id::next_generation;
 use crate::pure::keepalive::Interval;
+use crate::pure::proxy::Pair;
 use crate::pure::reason::Reason;
 use crate::pure::wheel::{Link, Links};
 use crate::pure::words::{GateWord, OwnerState, OwnerWord, Wanted};
@@ -48,6 +49,8 @@ pub struct Opening<'a> {
     pub fd: Fd,
     pub remote: &'a Addr,
     pub local: &'a Addr,
+    /// The socket's own addresses, when those above are of a PROXY header.
+    pub wire: Option<Pair>,
     /// Listener index, none: dialled.
     pub listener: Option<usize>,
     pub connecting: bool,
@@ -88,9 +91,12 @@ impl Supervisor {
         self.free.pop_front();
 
         slot.set_addresses(opening.remote, opening.local);
-        slot.identity
-            .flags
-            .set(if outbound { flag::OUTBOUND } else { 0 });
+        let mut flags = if outbound { flag::OUTBOUND } else { 0 };
+        if let (Some(pair), Some(wire)) = (&opening.wire, segment.wire(index)) {
+            wire.keep(pair);
+            flags |= flag::PROXIED;
+        }
+        slot.identity.flags.set(flags);
         slot.identity
             .listener
             .set(opening.listener.map_or(0, |l| l as u32 + 1));

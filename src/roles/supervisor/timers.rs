@@ -130,6 +130,7 @@ impl Supervisor {
         if self.accept_resume_ms.is_some_and(|at| self.now_ms >= at) {
             self.resume_accept();
         }
+        self.serve_guests();
         let context = self.context.clone();
         if self.wheel.violations() != self.wheel_violations {
             // A scribbled link made the wheel cut a list: no connection may lose its timer (P12).
