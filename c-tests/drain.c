@@ -94,6 +94,8 @@ int main(int argc, char **argv) {
   }
   WAIT(h_ledger_settled(), "all that was accepted is accounted for");
   for (uint32_t tag = 2; tag <= PEERS; tag++) CHECK_NUM(0, h_ledger_failed(tag));
+  CHECK_NUM(0, STAT(drain_cut));
+  WAIT((sipwire_log_drain(h_instance), h_find(EV_LOG, 0, "drain: no connection is left; 0 were cut")), "a line says how it ended");
   close(fd);
   return h_finish();
 }

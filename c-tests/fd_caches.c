@@ -1,6 +1,6 @@
 /* modes: processes */
 /* worker_fd_cache and fd_cache: how many descriptors of connections a worker keeps that holds none of them, and a
- * sender. Who has none for a connection is served all the same. */
+ * sender. Who has none for a connection is served all the same. Both can be changed while running. */
 #include "deadline.h"
 #include <signal.h>
 
@@ -85,6 +85,14 @@ int main(int argc, char **argv) {
   /* Nor are more on their way to one that does not take them. */
   h_sender *sender = h_sender_new();
   h_text text = h_request("OPTIONS", "burst", NULL, NULL);
+  for (int i = 0; i < 2; i++) { /* after the second the supervisor knows of it */
+    sipwire_target target = h_to_conn(id[i]);
+    uint64_t out = STAT(messages_out);
+    h_send_text(sender, &target, text.data, text.length, 0);
+    h_sender_wait(sender);
+    h_await(peer[i], "a message of the sender");
+    WAIT_NUM(out + 1, STAT(messages_out));
+  }
   memcpy(sender->job.text, text.data, text.length);
   sender->job.length = text.length;
   uint64_t passed = STAT(fds_passed), queued = STAT(messages_out);
@@ -94,5 +102,20 @@ int main(int argc, char **argv) {
   kill(h_supervisor_pid(), SIGCONT);
   WAIT_NUM(queued + 2 * PEERS, STAT(messages_out));
   CHECK_NUM(passed + SENDERS, STAT(fds_passed));
+  for (int i = 0; i < 2 * PEERS; i++) h_await(peer[i % PEERS], "the burst");
+
+  set_live("fd_cache", "1");
+  WAIT((sipwire_refresh(h_instance), h_count_fds(getpid()) <= mine + 1), "the sender keeps %d descriptors, fd_cache is 1", h_count_fds(getpid()) - mine);
+  CHECK(h_count_fds(getpid()) == mine + 1, "it keeps none");
+  set_live("fd_cache", "0");
+  WAIT((sipwire_refresh(h_instance), h_count_fds(getpid()) <= mine), "the sender keeps %d descriptors, fd_cache is 0", h_count_fds(getpid()) - mine);
+  set_live("worker_hold", "10ms");
+  set_live("worker_fd_cache", "4");
+  for (int i = 0; i < PEERS; i++) ask(i), await_given_back(i);
+  WAIT(h_count_fds(h_worker_pid(0)) == before + 4, "the worker keeps %d descriptors, worker_fd_cache is 4", h_count_fds(h_worker_pid(0)) - before);
+  set_live("worker_fd_cache", "1");
+  ask(PEERS - 1); /* the one it has; nothing is passed */
+  await_given_back(PEERS - 1);
+  WAIT(h_count_fds(h_worker_pid(0)) == before + 1, "the worker keeps %d descriptors, worker_fd_cache is 1", h_count_fds(h_worker_pid(0)) - before);
   return h_finish();
 }

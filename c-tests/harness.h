@@ -252,6 +252,7 @@ h_frame h_await_answer(h_peer *peer, int code, const char *call_id);
 void h_await_end(h_peer *peer, const char *what);
 uint32_t h_conn_of(h_peer *peer); /* waits until the library knows it */
 int h_library_fd(uint32_t conn_id); /* a copy of its descriptor, -1: the kernel does not let us have it */
+int h_listening_fd(const sipwire_addr *addr); /* the same of a listener; -1 also when none listens there */
 size_t h_open_peers(void);
 
 int h_listener_open(int backlog, sipwire_addr *out);

@@ -1,10 +1,32 @@
 /* modes: threads processes */
-/* sipwire_set while everything runs: it reaches every participant; what cannot change says so. */
+/* sipwire_set while everything runs: it reaches every participant, for each key that README.md calls live; what cannot
+ * change says so. */
 #include "harness.h"
 
 static void change(h_sender *self) {
   (void)self;
   CHECK_RC(SIPWIRE_OK, sipwire_set(h_instance, "worker_hold", "400ms", NULL, 0));
+}
+
+/* Every row of the table of README.md: `key` | default | unit | live | ... Returns how many there are. */
+static int every_key(void) {
+  FILE *readme = fopen("README.md", "r");
+  CHECK(readme, "README.md: %s", strerror(errno));
+  char row[400], key[64], text[64], live[8], line[300];
+  int rows = 0;
+  while (fgets(row, sizeof row, readme)) {
+    if (sscanf(row, "| `%63[a-z0-9_]` | %*[^|] | %*[^|] | %7[a-z] |", key, live) != 2) continue;
+    if (sipwire_get(h_instance, key, text, sizeof text) < 0) continue; /* another table */
+    rows++;
+    bool is_live = strcmp(live, "yes") == 0;
+    CHECK(is_live || strcmp(live, "no") == 0, "%s", row);
+    int32_t rc = sipwire_set(h_instance, key, text, line, sizeof line); /* its own value changes nothing */
+    CHECK(rc == (is_live ? SIPWIRE_OK : SIPWIRE_E_NOT_LIVE), "%s is %s, live: %s; set to that: %d (%s)", key, text, live, rc, line);
+    if (!is_live) CHECK(strstr(line, key) && strstr(line, "before the start") && !strchr(line, '\n'), "the line is: %s", line);
+    if (is_live) CHECK(line[0] == 0, "no mistake, and the line is: %s", line);
+  }
+  fclose(readme);
+  return rows;
 }
 
 int main(int argc, char **argv) {
@@ -27,12 +49,8 @@ int main(int argc, char **argv) {
   CHECK(strstr(line, "max_message_size") && strstr(line, "wq_max"), "the line is: %s", line);
   CHECK_RC(SIPWIRE_OK, sipwire_set(h_instance, "send_timeout", "9s", line, sizeof line));
   CHECK(line[0] == 0, "no mistake, and the line is: %s", line);
-  static const char *const live[] = {"send_timeout", "connect_timeout", "conn_wq_max", "wq_max", "blacklist_ttl", "connection_lifetime",
-                                     "worker_stall", "half_close_timeout", "message_timeout", "linger"};
-  for (size_t i = 0; i < sizeof live / sizeof *live; i++) {
-    CHECK(sipwire_get(h_instance, live[i], text, sizeof text) > 0, "no value for %s", live[i]);
-    CHECK(sipwire_set(h_instance, live[i], text, NULL, 0) == SIPWIRE_OK, "%s=%s (its own value) is refused", live[i], text);
-  }
+  int rows = every_key();
+  CHECK(rows > 50, "the table of README.md has %d rows", rows);
 
   h_peer *peer = h_client();
   h_write_text(peer, h_request("OPTIONS", "one", NULL, NULL));
@@ -51,6 +69,22 @@ int main(int argc, char **argv) {
   h_write_text(peer, h_request("OPTIONS", "two", NULL, NULL));
   h_await_answer(peer, 200, "two");
   WAIT(h_info(id, &info) && info.owner == SIPWIRE_OWNER_IDLE, "given back after the new hold");
+
+  /* A list of networks is a text of many bytes; it is taken whole or not at all. */
+  h_text longest = {0};
+  static char networks[20000], got[20000];
+  for (int i = 0; longest.length < 16000; i++) {
+    int n = snprintf(networks + longest.length, sizeof networks - longest.length, "%s10.%d.%d.1", i ? ", " : "", i / 256, i % 256);
+    longest.length += (size_t)n;
+  }
+  CHECK_RC(SIPWIRE_OK, sipwire_set(h_instance, "trusted_networks", networks, line, sizeof line));
+  CHECK_RC((int64_t)longest.length, sipwire_get(h_instance, "trusted_networks", got, sizeof got));
+  CHECK(strcmp(networks, got) == 0, "another list: %.200s", got);
+  size_t end = longest.length;
+  while (end < sizeof networks - 30) end += (size_t)snprintf(networks + end, sizeof networks - end, ", 11.%zu.%zu.1", end % 200, end / 200 % 200);
+  CHECK_RC(SIPWIRE_E_SETTING, sipwire_set(h_instance, "trusted_networks", networks, line, sizeof line));
+  CHECK(strstr(line, "trusted_networks") && strstr(line, "fewer, wider"), "the line is: %s", line);
+  CHECK_RC((int64_t)longest.length, sipwire_get(h_instance, "trusted_networks", got, sizeof got));
 
   CHECK_RC(SIPWIRE_OK, sipwire_set(h_instance, "max_message_size", "4096", NULL, 0));
   h_write_text(peer, h_request("OPTIONS", "three", NULL, NULL));

@@ -1,5 +1,6 @@
 /* modes: threads processes */
-/* supervisor_nice=-5 is what the kernel says of the thread or process named sipwire-super, and of no other. */
+/* supervisor_nice=-5 is what the kernel says of the thread or process named sipwire-super, and of no other; it can be changed
+ * while running, and unset it is what it was before. */
 #include "harness.h"
 #include <sys/resource.h>
 
@@ -27,6 +28,14 @@ int main(int argc, char **argv) {
   h_peer *peer = h_client();
   h_write_text(peer, h_request("OPTIONS", "nice", NULL, NULL));
   h_await_answer(peer, 200, "nice");
+  pid_t supervisor = h_find_task("sipwire-super");
+  CHECK_RC(SIPWIRE_OK, sipwire_set(h_instance, "supervisor_nice", "-3", NULL, 0));
+  WAIT(nice_of(supervisor) == -3, "nice is %d", nice_of(supervisor));
+  CHECK_RC(SIPWIRE_OK, sipwire_set(h_instance, "supervisor_nice", "unset", NULL, 0));
+  WAIT(nice_of(supervisor) == own, "nice is %d", nice_of(supervisor));
+  CHECK_RC(SIPWIRE_OK, sipwire_set(h_instance, "supervisor_nice", "-20", NULL, 0));
+  WAIT(nice_of(supervisor) == -20, "nice is %d", nice_of(supervisor));
+  CHECK_NUM(own, nice_of(h_find_task("sipwire-w0")));
   sipwire_log_drain(h_instance);
   CHECK_NUM(0, h_count(EV_LOG, 0, "supervisor_nice"));
   return h_finish();

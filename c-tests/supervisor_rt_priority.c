@@ -1,5 +1,6 @@
 /* modes: threads processes */
-/* supervisor_rt_priority=7 is what the kernel says of the thread or process named sipwire-super, and of no other. */
+/* supervisor_rt_priority=7 is what the kernel says of the thread or process named sipwire-super, and of no other; it can be
+ * changed and unset while running. */
 #include "harness.h"
 #include <sched.h>
 
@@ -33,6 +34,10 @@ int main(int argc, char **argv) {
   h_peer *peer = h_client();
   h_write_text(peer, h_request("OPTIONS", "priority", NULL, NULL));
   h_await_answer(peer, 200, "priority");
+  CHECK_RC(SIPWIRE_OK, sipwire_set(h_instance, "supervisor_rt_priority", "9", NULL, 0));
+  WAIT(priority_of(supervisor) == 9, "the priority is %d", priority_of(supervisor));
+  CHECK_RC(SIPWIRE_OK, sipwire_set(h_instance, "supervisor_rt_priority", "unset", NULL, 0));
+  WAIT(policy_of(supervisor) == SCHED_OTHER && priority_of(supervisor) == 0, "policy %d", policy_of(supervisor));
   sipwire_log_drain(h_instance);
   CHECK_NUM(0, h_count(EV_LOG, 0, "supervisor_rt_priority"));
   return h_finish();

@@ -39,6 +39,8 @@ EXEMPT = {
     ("src/shm/log_ring.rs", "recover"): (RACE,),
     ("src/shm/participants.rs", "tell_end"): ("by the host or by who frees the instance; may be told again",),
     ("src/shm/participants.rs", "restart_recovery"): (RACE,),
+    ("src/shm/texts.rs", "claim"): (RACE, "cell.claim.store_sync"),
+    ("src/table/listeners.rs", "inherit"): (BEFORE,),
     ("src/table/segment.rs", "new"): (BEFORE,),
     ("src/table/segment.rs", "publish"): ("passed only when a value differs",),
     ("src/table/segment.rs", "violation"): (SCRIBBLE,),

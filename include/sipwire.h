@@ -307,6 +307,23 @@ extern "C" {
 
 #define SIPWIRE_LOG_DEBUG 5
 
+/**
+ * The supervisor has not come to open or close it yet.
+ */
+#define SIPWIRE_LISTENER_PENDING 1
+
+#define SIPWIRE_LISTENER_OPEN 2
+
+/**
+ * It could not be opened.
+ */
+#define SIPWIRE_LISTENER_FAILED 3
+
+/**
+ * It was removed, or the instance takes nothing new any more.
+ */
+#define SIPWIRE_LISTENER_CLOSED 4
+
 #define SIPWIRE_ROLE_SUPERVISOR 1
 
 #define SIPWIRE_ROLE_WORKER 2
@@ -810,6 +827,30 @@ typedef struct sipwire_stats {
    * Connections whose PROXY header is awaited; not yet in connections or accepted.
    */
   uint64_t proxy_waiting;
+  /**
+   * Connections refused because they come from deny_networks.
+   */
+  uint64_t refused_denied;
+  /**
+   * Because they come from elsewhere than allow_networks.
+   */
+  uint64_t refused_not_allowed;
+  /**
+   * Because of accept_rate.
+   */
+  uint64_t refused_rate;
+  /**
+   * Because of accept_rate_per_ip.
+   */
+  uint64_t refused_rate_per_ip;
+  /**
+   * 1 from sipwire_drain on.
+   */
+  uint64_t draining;
+  /**
+   * Connections that a drain cut at its deadline, with an answer or output still to come.
+   */
+  uint64_t drain_cut;
 } sipwire_stats;
 
 /**
@@ -1059,28 +1100,6 @@ int32_t sipwire_new(struct sipwire_config *config,
 void sipwire_free(struct sipwire_instance *instance);
 
 /**
- * How many listeners there are.
- *
- * Returns: the number, 0 or more; SIPWIRE_E_ARGUMENT.
- * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
- *
- * Pointers: `instance` lives or is NULL.
- */
-int32_t sipwire_listener_count(const struct sipwire_instance *instance);
-
-/**
- * The address that listener `index` (from 0) is bound to, with its real port.
- *
- * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: no such listener.
- * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
- *
- * Pointers: `instance` lives; `out` points to a sipwire_addr.
- */
-int32_t sipwire_listener_addr(const struct sipwire_instance *instance,
-                              int32_t index,
-                              struct sipwire_addr *out);
-
-/**
  * Threads: runs the supervisor and all workers as threads of this process and returns. Their stacks
  * are at least 8 MiB (or RLIMIT_STACK, if that is more), all signals are blocked in them. They end with
  * sipwire_stop.
@@ -1251,6 +1270,82 @@ int32_t sipwire_loop_step(struct sipwire_loop *loop_);
  * Pointers: `loop_` came from sipwire_loop_new and is not used afterwards.
  */
 void sipwire_loop_free(struct sipwire_loop *loop_);
+
+/**
+ * How many listeners there are, with those that were added and removed: every number that was given out
+ * is below it.
+ *
+ * Returns: the number, 0 or more; SIPWIRE_E_ARGUMENT.
+ * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives or is NULL.
+ */
+int32_t sipwire_listener_count(const struct sipwire_instance *instance);
+
+/**
+ * The address that listener `index` (from 0) is bound to, with its real port; of a closed one, was bound
+ * to. One that was not opened yet has the address that was asked for.
+ *
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: no such listener.
+ * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives; `out` points to a sipwire_addr.
+ */
+int32_t sipwire_listener_addr(const struct sipwire_instance *instance,
+                              int32_t index,
+                              struct sipwire_addr *out);
+
+/**
+ * What has become of listener `index`.
+ *
+ * `line`: NULL, or room for `size` bytes, for one line about a listener that is not open, e.g. why it
+ * could not be opened and what to do about it (cut off to `size`); "" for one that is.
+ *
+ * Returns: SIPWIRE_LISTENER_PENDING: the supervisor has not come to open or close it yet (or does not
+ * run); SIPWIRE_LISTENER_OPEN; SIPWIRE_LISTENER_FAILED: it could not be opened; SIPWIRE_LISTENER_CLOSED:
+ * removed, or ended by sipwire_drain or sipwire_stop; SIPWIRE_E_ARGUMENT: no such listener.
+ * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives; `line` has room for `size` bytes or is NULL.
+ */
+int32_t sipwire_listener_state(const struct sipwire_instance *instance,
+                               int32_t index,
+                               char *line,
+                               size_t size);
+
+/**
+ * Asks for one more listener while the instance runs. `address`: as for sipwire_config_listen. The
+ * supervisor's process binds it, with that process's privileges, and soon: watch sipwire_listener_state,
+ * which also has the line if it cannot (an address in use); it is logged, too. A supervisor that follows
+ * one that died binds it again, on the same port. There is room for 64 beside those that the instance was
+ * made with; the numbers of closed and failed ones are given out again, the one that ended longest ago
+ * first.
+ *
+ * `line`: NULL, or room for `size` bytes: with an error it gets one line that says what is wrong (cut
+ * off to `size`); "" otherwise.
+ *
+ * Returns: the listener's number, 0 or more, as in sipwire_message.listener; SIPWIRE_E_ARGUMENT;
+ * SIPWIRE_E_SETTING: not such an address; SIPWIRE_E_LISTEN: the instance listens there already;
+ * SIPWIRE_E_NO_MEMORY: too many; SIPWIRE_E_SHUTTING_DOWN: after sipwire_drain or sipwire_stop.
+ * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives; `address` is NUL-terminated; `line` has room for `size` bytes or is NULL.
+ */
+int32_t sipwire_listener_add(struct sipwire_instance *instance, const char *address, char *line, size_t size);
+
+/**
+ * Removes listener `index` while the instance runs, also one that sipwire_new bound or was given. The
+ * supervisor closes it soon; when sipwire_listener_state says SIPWIRE_LISTENER_CLOSED, its port is free:
+ * whoever sets SO_REUSEADDR, as servers do, may listen there. Connections that were accepted from it
+ * live on. The socket of one that the instance was made with stays bound, closed, in processes that have a
+ * copy of it; without SO_REUSEADDR its port is taken until these have ended.
+ *
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: no such listener, or removed already.
+ * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives.
+ */
+int32_t sipwire_listener_remove(struct sipwire_instance *instance, int32_t index);
 
 /**
  * Sends one message. Written directly when nothing is queued on the connection, else queued and written

@@ -121,6 +121,13 @@ static void sender_body(void *at) {
   sipwire_blacklist_remove(h_instance, &other);
   sipwire_log_drain(h_instance);
   sipwire_set(h_instance, "message_timeout", "19s", line, sizeof line);
+  sipwire_set(h_instance, "trusted_networks", "192.0.2.0/24, 2001:db8::/32", line, sizeof line);
+  sipwire_set(h_instance, "trusted_networks", "none", line, sizeof line);
+  for (int i = 0; i < 2; i++) {
+    int32_t index = sipwire_listener_add(h_instance, "tcp:127.0.0.1:0", line, sizeof line);
+    for (int ms = 0; ms < 20 * i && sipwire_listener_state(h_instance, index, NULL, 0) == SIPWIRE_LISTENER_PENDING; ms++) h_sleep_ms(1);
+    sipwire_listener_remove(h_instance, index);
+  }
   sipwire_conn_set_user(h_instance, shared->reader, 7);
   sipwire_conn_set_lifetime(h_instance, shared->reader, 100000);
   for (int i = 0; i < 30; i++) to_id(&shared->full, TO_FULL, 1, BIG, 0);

@@ -73,9 +73,19 @@ static bool nothing_queued(void) {
   return STAT(queued_bytes) == 0 && sipwire_crash_strays(h_instance, strays) && !(strays[0] | strays[1] | strays[2] | strays[3]);
 }
 
+/* What a sender has added and did not live to remove. */
+static void remove_listeners(void) {
+  for (int i = 2; i < sipwire_listener_count(h_instance); i++) { /* the first two are those of the test */
+    sipwire_listener_remove(h_instance, i);
+    WAIT(sipwire_listener_state(h_instance, i, NULL, 0) != SIPWIRE_LISTENER_PENDING, "listener %d is not closed", i);
+    CHECK(sipwire_listener_state(h_instance, i, NULL, 0) != SIPWIRE_LISTENER_OPEN, "listener %d is open", i);
+  }
+}
+
 /* Everything is back to what it was. */
 static void check_rest(void) {
   sipwire_refresh(h_instance); /* a new supervisor hears of this process */
+  remove_listeners();
   WAIT(STAT(connections) == traffic_steady(), "%llu connections, %u expected", (unsigned long long)STAT(connections), traffic_steady());
   WAIT_NUM(traffic_steady(), STAT(slots_used));
   WAIT_NUM(0, STAT(partial_bytes));

@@ -75,27 +75,44 @@ static sipwire_addr socket_name(int fd) {
   return from_sockaddr(&name);
 }
 
-/* A copy of the library's own descriptor of a connection; -1: the kernel does not let us have it. */
-int h_library_fd(uint32_t conn_id) {
-  sipwire_conn_info info;
-  if (!h_info(conn_id, &info)) return -1;
+/* A copy of the first of the supervisor's descriptors that is wanted; -1: there is none, or the kernel does not let us
+ * have it. */
+static int supervisors_fd(bool (*wanted)(int fd, const void *what), const void *what) {
   int process = h_mode == H_PROCESSES ? (int)syscall(SYS_pidfd_open, h_supervisor_pid(), 0) : -1;
   int found = -1;
   for (int number = 3; found < 0 && number < 1024; number++) {
     int fd = h_mode == H_PROCESSES ? (int)syscall(SYS_pidfd_getfd, process, number, 0) : fcntl(number, F_DUPFD_CLOEXEC, 3);
-    if (fd < 0) continue;
-    struct sockaddr_storage name;
-    socklen_t length = sizeof name;
-    /* Of a socket of the library's own, which has no such address, the kernel says little more than its family. */
-    if (getpeername(fd, (struct sockaddr *)&name, &length) == 0 && (name.ss_family == AF_INET || name.ss_family == AF_INET6)) {
-      sipwire_addr remote = from_sockaddr(&name), local = socket_name(fd);
-      if (h_addr_equal(&remote, &info.remote) && h_addr_equal(&local, &info.local)) found = fd;
-    }
-    if (fd != found) close(fd);
+    if (fd >= 0 && wanted(fd, what)) found = fd;
+    else if (fd >= 0) close(fd);
   }
   if (process >= 0) close(process);
   return found;
 }
+
+static bool is_connection(int fd, const void *what) {
+  const sipwire_conn_info *info = what;
+  struct sockaddr_storage name;
+  socklen_t length = sizeof name;
+  /* Of a socket of the library's own, which has no such address, the kernel says little more than its family. */
+  if (getpeername(fd, (struct sockaddr *)&name, &length) < 0 || (name.ss_family != AF_INET && name.ss_family != AF_INET6)) return false;
+  sipwire_addr remote = from_sockaddr(&name), local = socket_name(fd);
+  return h_addr_equal(&remote, &info->remote) && h_addr_equal(&local, &info->local);
+}
+
+int h_library_fd(uint32_t conn_id) {
+  sipwire_conn_info info;
+  return h_info(conn_id, &info) ? supervisors_fd(is_connection, &info) : -1;
+}
+
+static bool is_listener(int fd, const void *what) {
+  int listens = 0;
+  socklen_t length = sizeof listens;
+  if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) < 0 || !listens) return false;
+  sipwire_addr local = socket_name(fd);
+  return h_addr_equal(&local, what);
+}
+
+int h_listening_fd(const sipwire_addr *addr) { return supervisors_fd(is_listener, addr); }
 
 static h_peer *peer_new(int fd) {
   size_t i = 0;

@@ -11,7 +11,8 @@
 
 /* Every key of the library; a test compares it with the library's table. */
 static char *const keys[] = {
-    "workers", "participants", "max_connections", "max_connections_per_ip", "handoff", "worker_hold", "worker_stall",
+    "workers", "participants", "max_connections", "max_connections_per_ip", "per_ip_prefix4", "per_ip_prefix6", "accept_rate",
+    "accept_rate_per_ip", "allow_networks", "deny_networks", "trusted_networks", "handoff", "worker_hold", "worker_stall",
     "fd_cache", "worker_fd_cache", "supervisor_nice", "supervisor_rt_priority", "connection_lifetime", "send_timeout",
     "connect_timeout", "message_timeout", "first_message_timeout", "half_close_timeout", "linger", "blacklist_ttl",
     "conn_wq_max", "wq_max", "queue_full", "no_connect", "close_rst", "max_message_size", "partial_max",

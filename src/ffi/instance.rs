@@ -115,46 +115,6 @@ pub unsafe extern "C" fn sipwire_free(instance: *mut sipwire_instance) {
     });
 }
 
-/// How many listeners there are.
-///
-/// Returns: the number, 0 or more; SIPWIRE_E_ARGUMENT.
-/// Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
-///
-/// # Safety
-/// `instance` lives or is NULL.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn sipwire_listener_count(instance: *const sipwire_instance) -> i32 {
-    // SAFETY: the caller's promise.
-    code(|| Ok(unsafe { shared(instance) }?.context.listeners.len() as i32))
-}
-
-/// The address that listener `index` (from 0) is bound to, with its real port.
-///
-/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: no such listener.
-/// Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
-///
-/// # Safety
-/// `instance` lives; `out` points to a sipwire_addr.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn sipwire_listener_addr(
-    instance: *const sipwire_instance,
-    index: i32,
-    out: *mut sipwire_addr,
-) -> i32 {
-    code(|| {
-        // SAFETY: the caller's promise.
-        let (instance, out) = unsafe { (shared(instance)?, out.as_mut().ok_or(Error::Argument)?) };
-        let index = usize::try_from(index).map_err(|_| Error::Argument)?;
-        let listener = instance
-            .context
-            .listeners
-            .get(index)
-            .ok_or(Error::Argument)?;
-        *out = sipwire_addr::from_addr(&listener.addr);
-        Ok(0)
-    })
-}
-
 /// Threads: runs the supervisor and all workers as threads of this process and returns. Their stacks
 /// are at least 8 MiB (or RLIMIT_STACK, if that is more), all signals are blocked in them. They end with
 /// sipwire_stop.

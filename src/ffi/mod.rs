@@ -10,6 +10,8 @@ pub mod config;
 
 pub mod instance;
 
+pub mod listeners;
+
 pub mod send;
 
 pub mod conn;

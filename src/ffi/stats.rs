@@ -100,6 +100,12 @@ pub unsafe extern "C" fn sipwire_stats_get(
             flows_failed: total(Counter::FlowsFailed),
             refused_proxy: total(Counter::RefusedProxy),
             proxy_waiting: gauges.proxy_waiting.get(),
+            refused_denied: total(Counter::RefusedDenied),
+            refused_not_allowed: total(Counter::RefusedNotAllowed),
+            refused_rate: total(Counter::RefusedRate),
+            refused_rate_per_ip: total(Counter::RefusedRatePerIp),
+            draining: u64::from(header.drain_ms.load_sync() != 0),
+            drain_cut: total(Counter::DrainCut),
         };
         // SAFETY: room for `size` bytes by the caller's promise.
         unsafe { write(out, size, &stats) };

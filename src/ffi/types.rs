@@ -126,6 +126,13 @@ pub const SIPWIRE_LOG_WARNING: i32 = 2;
 pub const SIPWIRE_LOG_NOTICE: i32 = 3;
 pub const SIPWIRE_LOG_INFO: i32 = 4;
 pub const SIPWIRE_LOG_DEBUG: i32 = 5;
+/// The supervisor has not come to open or close it yet.
+pub const SIPWIRE_LISTENER_PENDING: i32 = 1;
+pub const SIPWIRE_LISTENER_OPEN: i32 = 2;
+/// It could not be opened.
+pub const SIPWIRE_LISTENER_FAILED: i32 = 3;
+/// It was removed, or the instance takes nothing new any more.
+pub const SIPWIRE_LISTENER_CLOSED: i32 = 4;
 pub const SIPWIRE_ROLE_SUPERVISOR: i32 = 1;
 pub const SIPWIRE_ROLE_WORKER: i32 = 2;
 /// Of sipwire_conn_set_keepalive: a random time of 95 to 120 seconds from one ping to the next.
@@ -524,6 +531,18 @@ pub struct sipwire_stats {
     pub refused_proxy: u64,
     /// Connections whose PROXY header is awaited; not yet in connections or accepted.
     pub proxy_waiting: u64,
+    /// Connections refused because they come from deny_networks.
+    pub refused_denied: u64,
+    /// Because they come from elsewhere than allow_networks.
+    pub refused_not_allowed: u64,
+    /// Because of accept_rate.
+    pub refused_rate: u64,
+    /// Because of accept_rate_per_ip.
+    pub refused_rate_per_ip: u64,
+    /// 1 from sipwire_drain on.
+    pub draining: u64,
+    /// Connections that a drain cut at its deadline, with an answer or output still to come.
+    pub drain_cut: u64,
 }
 
 /// One worker.

@@ -21,7 +21,7 @@ pub fn segment() -> Arc<Segment> {
         workers: 2,
         ..Settings::new(2)
     };
-    Arc::new(Segment::new(&settings, false).unwrap())
+    Arc::new(Segment::new(&settings, &[], false).unwrap())
 }
 
 /// A stop that never comes is tried last: a model has far fewer changes.

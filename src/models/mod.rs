@@ -23,6 +23,8 @@ mod p5_dial;
 mod p5_index;
 #[cfg(loom)]
 mod p7_blocks;
+#[cfg(loom)]
+mod texts;
 
 #[cfg(shuttle)]
 mod p8_death;

@@ -110,7 +110,7 @@ fn context(seen: &Arc<Mutex<Seen>>) -> Arc<Context> {
     )
     .unwrap();
     let addr = sock::local_addr(fd.as_raw()).unwrap();
-    let segment = Segment::new(&settings, false).unwrap();
+    let segment = Segment::new(&settings, &[addr], false).unwrap();
     let listeners = vec![Listener { fd, addr, plain }];
     let context =
         Context::new(segment, settings, Box::new(Script(seen.clone())), listeners).unwrap();

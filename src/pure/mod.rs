@@ -2,6 +2,7 @@
 //! no knowledge of shared memory. Everything here can be tested with plain values.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod addr;
 pub mod answer;
 pub mod deadline;
@@ -13,6 +14,7 @@ pub mod keepalive;
 pub mod limits;
 pub mod networks;
 pub mod proxy;
+pub mod rate;
 pub mod ratelimit;
 pub mod reason;
 pub mod settings;

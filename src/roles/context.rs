@@ -26,12 +26,25 @@ pub struct Listener {
     pub plain: SocketOptions,
 }
 
+/// One line about a listener that could not be opened, and what to do about it.
+pub fn cannot_listen(what: &str, errno: sys::Errno) -> String {
+    let hint = match errno {
+        sys::Errno::EADDRINUSE => ": another program listens there; end it or choose another port",
+        sys::Errno::EACCES => ": ports below 1024 need root or CAP_NET_BIND_SERVICE",
+        sys::Errno::EADDRNOTAVAIL => ": no interface of this machine has that address",
+        sys::Errno::ESHUTDOWN => ": the instance takes no new connections any more",
+        _ => "",
+    };
+    format!("cannot listen on {what}: {}{hint}", errno.text())
+}
+
 pub struct Context {
     pub segment: Segment,
     /// As the instance was made; what can change while running is read by `live`.
     pub settings: Settings,
     pub host: Box<dyn Host>,
     pub wants: Wants,
+    /// Those that the instance was made with; all, by number: `Segment::listeners`.
     pub listeners: Vec<Listener>,
     /// Wakes the supervisor.
     pub wake: EventFd,
@@ -153,9 +166,9 @@ impl Context {
     }
 
     /// Publishes what differs between the two; other settings may be changed by others meanwhile.
-    pub fn change_live(&self, before: &Settings, after: &Settings) {
-        self.segment
-            .publish(before.live_words().map(Some), after.live_words());
+    /// False: too many others are in the middle of that.
+    pub fn change_live(&self, before: &Settings, after: &Settings) -> bool {
+        self.segment.publish(Some(before), after)
     }
 
     pub fn socket_options(&self) -> SocketOptions {
@@ -198,12 +211,12 @@ impl LiveSettings {
         let version = segment.header().live_version.load_sync();
         let Ok(mut cached) = self.cached.try_lock() else {
             let mut settings = (*self.first).clone();
-            settings.apply_live_words(segment.live_words());
+            segment.apply_live(&mut settings);
             return std::sync::Arc::new(settings);
         };
         if cached.0 != version {
             let mut settings = (*cached.1).clone();
-            settings.apply_live_words(segment.live_words());
+            segment.apply_live(&mut settings);
             *cached = (version, std::sync::Arc::new(settings));
         }
         cached.1.clone()

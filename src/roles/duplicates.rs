@@ -101,12 +101,22 @@ impl Duplicates {
         };
         *word = u64::from(generation) << 32 | (fd.into_raw() as u32 + 1) as u64;
         self.count += 1;
+        self.drop_others(self.limit, |other| other == slot || pinned(other));
+    }
+
+    /// The limit is another one by now. 0: none is kept, but for the one in use.
+    pub fn fit(&mut self, limit: u32, pinned: impl Fn(u32) -> bool) {
+        self.limit = limit.max(1);
+        self.drop_others(limit, pinned);
+    }
+
+    fn drop_others(&mut self, limit: u32, pinned: impl Fn(u32) -> bool) {
         let mut looked = 0;
-        while self.count > self.limit && looked < self.kept.len() {
+        while self.count > limit && looked < self.kept.len() {
             looked += 1;
             self.hand = (self.hand + 1) % self.kept.len();
             let victim = self.hand as u32;
-            if victim != slot && !pinned(victim) {
+            if !pinned(victim) {
                 self.drop_slot(victim);
             }
         }

@@ -19,12 +19,15 @@ use crate::sys::{self, Fd, RawFd};
 /// Blocks a participant keeps between two sends.
 pub const KEPT_BLOCKS: usize = 4;
 
-/// How many connections' fds a worker keeps when the setting leaves it to us: most of what its
-/// process may open, but never all.
-fn worker_fd_cache(context: &Context) -> u32 {
-    let auto =
-        (sys::process::fd_limit() * 3 / 4).min(u64::from(context.settings.max_connections)) as u32;
-    context.settings.worker_fd_cache.unwrap_or(auto)
+/// How many connections' fds are kept at most. A worker, when the setting leaves it to us: most of what
+/// its process may open, but never all.
+fn fd_limit(context: &Context, worker: u32) -> u32 {
+    let live = context.live();
+    if worker == 0 {
+        return live.fd_cache;
+    }
+    let auto = || (sys::process::fd_limit() * 3 / 4).min(u64::from(live.max_connections)) as u32;
+    live.worker_fd_cache.unwrap_or_else(auto)
 }
 
 /// The announcement to the supervisor; the fds beside it are (eventfd, channel, pidfd), the last
@@ -108,11 +111,7 @@ impl Member {
     /// Takes a participant number. `worker`: worker index + 1, 0 for a sender.
     pub fn join(context: &Context, worker: u32) -> Result<Rc<Member>> {
         let wake = EventFd::new().map_err(|_| Error::System)?;
-        let limit = if worker > 0 {
-            worker_fd_cache(context)
-        } else {
-            context.settings.fd_cache
-        };
+        let limit = fd_limit(context, worker);
         let duplicates = Duplicates::new(context.settings.max_connections, limit);
         let participants = context.segment.participants();
         let holder = participants
@@ -248,6 +247,9 @@ impl Member {
         let Some(channel) = channel.as_ref() else {
             return true;
         };
+        self.duplicates
+            .borrow_mut()
+            .fit(fd_limit(context, self.worker), &pinned);
         let mut payload = [0u8; fdpass::MAX_PAYLOAD_BYTES];
         loop {
             match fdpass::receive(channel.as_raw(), &mut payload) {

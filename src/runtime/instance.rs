@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::pure::addr::Addr;
 use crate::pure::error::Error;
 use crate::pure::settings::{ListenerSettings, ProxyProtocol, SettingError, Settings};
-use crate::roles::context::{Context, Listener, socket_options};
+use crate::roles::context::{Context, Listener, cannot_listen, socket_options};
 use crate::roles::host::Host;
 use crate::sync::Word;
 use crate::sys::sock::{self, SocketOptions};
@@ -48,7 +48,11 @@ impl Listen {
             Listen::Address(addr) => (format!("tcp:{addr}"), sock::listen(&addr, backlog, options)),
             Listen::Descriptor(fd) => (format!("descriptor {fd}"), sock::take_over(fd, options)),
         };
-        let cannot_listen = |errno| cannot_listen(&what, errno);
+        let cannot_listen = |errno: Errno| Failure {
+            error: Error::Listen,
+            line: cannot_listen(&what, errno),
+            errno: errno.0,
+        };
         let (fd, plain) = opened.map_err(cannot_listen)?;
         let addr = sock::local_addr(fd.as_raw()).map_err(cannot_listen)?;
         Ok(Listener {
@@ -91,11 +95,14 @@ impl Instance {
             line: format!("cannot make the instance: {what}: {errno}"),
             errno: errno.0,
         };
-        let proxied = listeners
-            .iter()
-            .any(|listener| listener.proxy != ProxyProtocol::Off);
-        let segment =
-            Segment::new(&settings, proxied).map_err(|errno| system("shared memory", errno))?;
+        let bound: Vec<Addr> = listeners.iter().map(|listener| listener.addr).collect();
+        // Those that are added while running have the instance's settings.
+        let proxied = settings.proxy_protocol != ProxyProtocol::Off
+            || listeners
+                .iter()
+                .any(|listener| listener.proxy != ProxyProtocol::Off);
+        let segment = Segment::new(&settings, &bound, proxied)
+            .map_err(|errno| system("shared memory", errno))?;
         let context = Context::new(segment, settings, host, listeners)
             .map_err(|errno| system("descriptors", errno))?;
         Ok(Instance {
@@ -119,7 +126,15 @@ impl Instance {
                 line: error.to_string(),
                 errno: 0,
             })?;
-        self.context.change_live(&before, &settings);
+        if !self.context.change_live(&before, &settings) {
+            return Err(Failure {
+                error: Error::NoMemory,
+                line: format!(
+                    "{key} is not changed: other processes are in the middle of changing it; try again"
+                ),
+                errno: 0,
+            });
+        }
         // Here too, so that a connection made from now on has them: the supervisor may sleep.
         let options = socket_options(&settings);
         if options != socket_options(&before) {
@@ -140,22 +155,5 @@ impl Instance {
 
     pub fn is_stopping(&self) -> bool {
         self.context.segment.header().stopping.load_sync() != 0
-    }
-}
-
-fn cannot_listen(what: &str, errno: Errno) -> Failure {
-    let hint = if errno == Errno::EADDRINUSE {
-        ": another program listens there; end it or choose another port"
-    } else if errno == Errno::EACCES {
-        ": ports below 1024 need root or CAP_NET_BIND_SERVICE"
-    } else if errno == Errno::EADDRNOTAVAIL {
-        ": no interface of this machine has that address"
-    } else {
-        ""
-    };
-    Failure {
-        error: Error::Listen,
-        line: format!("cannot listen on {what}: {}{hint}", errno.text()),
-        errno: errno.0,
     }
 }

@@ -4,6 +4,7 @@
 #[cfg(crash_points)]
 pub mod audit;
 pub mod instance;
+pub mod listeners;
 pub mod membership;
 pub mod run;
 pub mod snapshot;

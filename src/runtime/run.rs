@@ -14,7 +14,6 @@ use crate::roles::worker::Worker;
 use crate::sync::{AtomicU64, Ordering, Word};
 use crate::sys;
 
-const LOG_WARNING: u8 = 2;
 /// How long a worker waits for the place of a predecessor that died and is being recovered.
 const PLACE_WAIT_MS: u64 = 10_000;
 
@@ -116,6 +115,14 @@ impl<R: Turns> Running<R> {
                 Err(Error::ShuttingDown) => return Ok(()),
                 Err(other) => return Err(other),
             }
+        }
+    }
+}
+
+impl Running<Supervisor> {
+    fn follow_priority(&mut self) {
+        if let Some(role) = &mut self.role {
+            role.follow_priority();
         }
     }
 }
@@ -250,10 +257,8 @@ impl Instance {
             })?);
             opened.wait()?;
         }
-        let shared = context.clone();
         handles.push(spawn(move || {
-            as_supervisor(&shared);
-            let _ = supervisor.run();
+            let _ = as_supervisor(supervisor).run();
         })?);
         all.are_there = true;
         Ok(())
@@ -279,8 +284,7 @@ impl Instance {
         }
         let held = membership::begin_role(&self.context, true)?;
         let supervisor = open_supervisor(&self.context, held)?;
-        as_supervisor(&self.context);
-        supervisor.run()
+        as_supervisor(supervisor).run()
     }
 
     /// This process is worker `index` until `stop` or until the supervisor is gone.
@@ -323,8 +327,8 @@ impl Instance {
         Ok(Role(match worker {
             Some(index) => Either::Worker(open_worker(context, index, held)?),
             None => {
-                let supervisor = open_supervisor(context, held)?;
-                raise_priority(context);
+                let mut supervisor = open_supervisor(context, held)?;
+                supervisor.follow_priority();
                 Either::Supervisor(supervisor)
             }
         }))
@@ -427,31 +431,9 @@ fn spawn(body: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle
     })
 }
 
-fn as_supervisor(context: &Context) {
+/// By the thread that will run it.
+fn as_supervisor(mut supervisor: Running<Supervisor>) -> Running<Supervisor> {
     sys::process::set_thread_name("sipwire-super");
-    raise_priority(context);
-}
-
-/// The supervisor's share of the CPU decides how soon everybody's data is handed off.
-fn raise_priority(context: &Context) {
-    let warn = |what: &str, errno: sys::Errno| {
-        if context.wants.log {
-            let text = format!("{what} not set: {}; running on without it", errno.text());
-            let now_ms = sys::clock::realtime_ms();
-            context
-                .segment
-                .log()
-                .write(1, LOG_WARNING, 0, 0, now_ms, &text);
-        }
-    };
-    if let Some(nice) = context.settings.supervisor_nice
-        && let Err(errno) = sys::process::set_nice(nice)
-    {
-        warn("supervisor_nice", errno);
-    }
-    if let Some(priority) = context.settings.supervisor_rt_priority
-        && let Err(errno) = sys::process::set_rt_priority(priority as i32)
-    {
-        warn("supervisor_rt_priority", errno);
-    }
+    supervisor.follow_priority();
+    supervisor
 }

@@ -15,6 +15,7 @@ macro_rules! counters {
 counters! {
     Accepted, Dialled, Connected, ConnectFailed, Closed,
     RefusedMaxConnections, RefusedMaxConnectionsPerIp, AcceptPauses,
+    RefusedDenied, RefusedNotAllowed, RefusedRate, RefusedRatePerIp, DrainCut,
     Handoffs, Givebacks, Relends, NoFdReturns, FdsPassed,
     MessagesIn, BytesIn, MessagesOut, BytesOut,
     Pings, ErrorAnswers,
@@ -28,7 +29,7 @@ counters! {
 }
 
 /// Cells of one participant: the counters above, then room to grow.
-pub const CELLS: usize = 40;
+pub const CELLS: usize = 48;
 const _: () = assert!(Counter::ALL.len() <= CELLS);
 
 #[repr(C, align(64))]

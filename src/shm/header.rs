@@ -23,6 +23,8 @@ pub struct Header {
     pub supervisor_pid: AtomicU32,
     /// Counts words of the host that some process died; see `Record::tell_end`.
     pub deaths_told: AtomicU32,
+    /// Counts wishes for listeners; see `table::listeners`.
+    pub listeners_asked: AtomicU32,
     /// Moves on with each supervisor that serves; senders notice by it that their channel is a dead
     /// one's.
     pub epoch: AtomicU64,
@@ -32,7 +34,7 @@ pub struct Header {
     pub degraded: AtomicU32,
     /// Monotonic ms by which a drain must be over, 0: no drain.
     pub drain_ms: AtomicU64,
-    /// Bumped after each change of `live`.
+    /// Bumped after each change of `live` and of the texts.
     pub live_version: AtomicU64,
 
     pub line_sleep: SleepLine,

@@ -15,3 +15,4 @@ pub mod mailbox;
 pub mod participants;
 pub mod region;
 pub mod ring;
+pub mod texts;

@@ -75,6 +75,7 @@ errnos! {
     ENOBUFS "no buffer space",
     EISCONN "already connected",
     ENOTCONN "not connected",
+    ESHUTDOWN "shut down",
     ETOOMANYREFS "too many descriptors in flight",
     ETIMEDOUT "timed out",
     ECONNREFUSED "connection refused",

@@ -81,13 +81,26 @@ pub fn set_nice(nice: i32) -> Result<()> {
     retry(|| unsafe { libc::setpriority(libc::PRIO_PROCESS, thread, nice) }).map(drop)
 }
 
-/// SCHED_RR for this thread. What it forks or spawns starts at normal priority again: a host's
-/// child must not inherit it.
+/// That of this thread.
+pub fn nice() -> i32 {
+    let thread = thread_id().unsigned_abs();
+    // SAFETY: no pointers. Of a thread of our own the kernel tells it, so -1 is a nice value here.
+    unsafe { libc::getpriority(libc::PRIO_PROCESS, thread) }
+}
+
+/// SCHED_RR for this thread, or the normal policy for priority 0. What it forks or spawns starts at
+/// normal priority again: a host's child must not inherit it.
 pub fn set_rt_priority(priority: i32) -> Result<()> {
     // SAFETY: all zeroes is a valid sched_param (some systems have more fields than one).
     let mut param: libc::sched_param = unsafe { core::mem::zeroed() };
     param.sched_priority = priority;
-    let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
+    let policy = if priority > 0 {
+        libc::SCHED_RR
+    } else {
+        libc::SCHED_OTHER
+    };
+    // The flag stays at a return to normal: clearing it would need the privilege (sched(7)).
+    let policy = policy | libc::SCHED_RESET_ON_FORK;
     // SAFETY: `param` is valid over the call; 0 is the calling thread.
     retry(|| unsafe { libc::sched_setscheduler(0, policy, &raw const param) }).map(drop)
 }

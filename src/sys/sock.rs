@@ -80,6 +80,12 @@ pub fn listen(addr: &Addr, backlog: i32, opts: &SocketOptions) -> Result<(Fd, So
     Ok((fd, plain))
 }
 
+/// Of a socket that listens, and that nobody ends meanwhile: it would listen again.
+pub fn set_backlog(listener: RawFd, backlog: i32) {
+    // SAFETY: no pointers.
+    let _ = retry(|| unsafe { libc::listen(listener, backlog) });
+}
+
 /// Whether it is a listening TCP socket of IPv4 or IPv6. EBADF, ENOTSOCK: no socket at all.
 pub fn is_listener(fd: RawFd) -> Result<bool> {
     let ask = |name| get(fd, libc::SOL_SOCKET, name);
@@ -179,10 +185,8 @@ pub fn apply(fd: RawFd, opts: &SocketOptions) -> Result<()> {
         put(libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, int(value));
     }
     if let Some(tos) = opts.tos {
-        match get(fd, libc::SOL_SOCKET, libc::SO_DOMAIN) {
-            Ok(libc::AF_INET6) => put(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, tos.into()),
-            _ => put(libc::IPPROTO_IP, libc::IP_TOS, tos.into()),
-        }
+        let (level, name) = traffic_class(fd);
+        put(level, name, tos.into());
     }
     first
 }
@@ -211,12 +215,30 @@ pub fn apply_again(listener: RawFd, opts: &SocketOptions, plain: &SocketOptions)
             put(libc::IPPROTO_TCP, name, int(value));
         }
     }
+    let deferred = int(opts.defer_accept_s);
+    put(libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, deferred);
+    if let Some(tos) = opts.tos.or(plain.tos) {
+        let (level, name) = traffic_class(listener);
+        put(level, name, tos.into());
+    }
 }
 
-/// The keep-alive times of an untouched socket, which come from the system's settings.
+/// The option that the two families have for the same byte of the header.
+fn traffic_class(fd: RawFd) -> (libc::c_int, libc::c_int) {
+    match get(fd, libc::SOL_SOCKET, libc::SO_DOMAIN) {
+        Ok(libc::AF_INET6) => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
+        _ => (libc::IPPROTO_IP, libc::IP_TOS),
+    }
+}
+
+/// The traffic class of an untouched socket, and its keep-alive times, which come from the system's settings.
 pub fn plain_options(fd: RawFd) -> SocketOptions {
     let ask = |name| u32::try_from(get(fd, libc::IPPROTO_TCP, name).ok()?).ok();
+    let (level, name) = traffic_class(fd);
     SocketOptions {
+        tos: get(fd, level, name)
+            .ok()
+            .and_then(|tos| u8::try_from(tos).ok()),
         keepidle_s: ask(libc::TCP_KEEPIDLE),
         keepintvl_s: ask(libc::TCP_KEEPINTVL),
         keepcnt: ask(libc::TCP_KEEPCNT),

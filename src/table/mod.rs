@@ -3,6 +3,7 @@
 
 pub mod blacklist;
 pub mod index;
+pub mod listeners;
 pub mod partial;
 pub mod phase;
 pub mod queue;

@@ -1,9 +1,10 @@
 //! The typed view of the segment: where everything is. Made once, before any fork; every
 //! participant sees the same memory through its own copy of this value.
 
+use crate::pure::addr::Addr;
 use crate::pure::id::IdLayout;
 use crate::pure::proxy::Pair;
-use crate::pure::settings::{LIVE_WORDS, Settings};
+use crate::pure::settings::{LIVE_TEXTS, LIVE_WORDS, LONGEST_LIST, Settings};
 use crate::pure::words::Holder;
 use crate::shm::blocks::{Block, Blocks, PAYLOAD};
 use crate::shm::counters::Counter;
@@ -13,14 +14,17 @@ use crate::shm::mailbox::{self, Mailbox};
 use crate::shm::participants::{Participants, Record};
 use crate::shm::region::{Layout, Region, Span, shared};
 use crate::shm::ring::{CAPACITY, Ring, RingEntry, RingHeader};
+use crate::shm::texts::{Cell, SPARE_CELLS, TEXT_BYTES, Texts};
 use crate::sync::{AtomicU32, AtomicU64, Word};
 use crate::sys;
 use crate::table::blacklist::Entry as BlacklistEntry;
+use crate::table::listeners::{Record as ListenerRecord, SPARE_LISTENERS};
 use crate::table::rare::Rare;
 use crate::table::slot::{Slot, flag};
 use crate::table::wire::Wire;
 
 pub const BLACKLIST_ENTRIES: usize = 4096;
+const _: () = assert!(LONGEST_LIST <= TEXT_BYTES);
 
 /// What the supervisor and one worker know of each other.
 #[repr(C, align(64))]
@@ -44,6 +48,9 @@ pub struct Segment {
     region: Region,
     layout: u64,
     header: Span<Header>,
+    texts: Span<AtomicU64>,
+    text_cells: Span<Cell>,
+    listeners: Span<ListenerRecord>,
     participants: Span<Record>,
     workers: Span<WorkerRecord>,
     ring_headers: Span<RingHeader>,
@@ -103,14 +110,17 @@ fn partial_blocks(settings: &Settings) -> usize {
 }
 
 impl Segment {
-    /// `proxied`: some listener speaks PROXY.
-    pub fn new(settings: &Settings, proxied: bool) -> sys::Result<Segment> {
+    /// `listeners`: where those listen that the instance is made with; `proxied`: some listener speaks PROXY.
+    pub fn new(settings: &Settings, listeners: &[Addr], proxied: bool) -> sys::Result<Segment> {
         let slots = settings.max_connections as usize;
         let workers = settings.workers as usize;
         let (summary, leaves) = mailbox::words(slots);
         let mut layout = Layout::default();
         let mut segment = Segment {
             header: layout.span(1),
+            texts: layout.span(LIVE_TEXTS),
+            text_cells: layout.span(LIVE_TEXTS + SPARE_CELLS),
+            listeners: layout.span(listeners.len() + SPARE_LISTENERS),
             participants: layout.span(settings.participants as usize),
             workers: layout.span(workers),
             ring_headers: layout.span(workers),
@@ -134,23 +144,57 @@ impl Segment {
         let header = segment.header();
         header.magic.store_sync(MAGIC);
         header.layout.store_sync(segment.layout);
-        segment.publish([None; LIVE_WORDS], settings.live_words());
+        segment.publish(None, settings);
+        for (record, bound) in segment.listeners().iter().zip(listeners) {
+            record.inherit(bound);
+        }
         crate::table::index::init(&segment);
         Ok(segment)
     }
 
-    /// Publishes settings that can change while running: those whose word is not what it was before.
-    pub fn publish(&self, before: [Option<u64>; LIVE_WORDS], words: [u64; LIVE_WORDS]) {
-        for ((cell, before), word) in self.header().live.iter().zip(before).zip(words) {
-            if before != Some(word) {
+    /// Publishes settings that can change while running: those that are not what they were before. False:
+    /// a text could not be published now, see `Texts::publish`; what came before it is.
+    pub fn publish(&self, before: Option<&Settings>, after: &Settings) -> bool {
+        let old = before.map(Settings::live_words);
+        let words = after.live_words();
+        for (i, (cell, word)) in self.header().live.iter().zip(words).enumerate() {
+            if old.is_none_or(|old| old.get(i) != Some(&word)) {
                 cell.store_sync(word);
             }
         }
+        let old = before.map(Settings::live_texts);
+        let pid = sys::process::pid() as u32;
+        let lives = |pid: u32| sys::process::process_alive(pid as i32);
+        let mut texts = after.live_texts().into_iter().enumerate();
+        let published = texts.all(|(i, text)| {
+            let same = old.as_ref().is_some_and(|old| old.get(i) == Some(&text));
+            same || self.texts().publish(i, &text, pid, lives)
+        });
         self.header()
             .live_version
             .fetch_add(1, crate::sync::Ordering::SeqCst);
+        published
     }
-    pub fn live_words(&self) -> [u64; LIVE_WORDS] {
+
+    /// Takes the settings as they are published now.
+    pub fn apply_live(&self, settings: &mut Settings) {
+        settings.apply_live_words(self.live_words());
+        for which in 0..LIVE_TEXTS {
+            if let Some(text) = self.texts().read(which) {
+                settings.apply_live_text(which, &text);
+            }
+        }
+    }
+
+    /// The live settings that fit no word.
+    pub fn texts(&self) -> Texts<'_> {
+        Texts {
+            current: self.region.slice(self.texts),
+            cells: self.region.slice(self.text_cells),
+        }
+    }
+
+    fn live_words(&self) -> [u64; LIVE_WORDS] {
         core::array::from_fn(|i| self.header().live.get(i).map_or(0, Word::load_sync))
     }
 
@@ -192,6 +236,9 @@ impl Segment {
     }
     pub fn buckets(&self) -> &[AtomicU32] {
         self.region.slice(self.buckets)
+    }
+    pub fn listeners(&self) -> &[ListenerRecord] {
+        self.region.slice(self.listeners)
     }
     pub fn participants(&self) -> Participants<'_> {
         Participants {

@@ -5,8 +5,8 @@
 //! store only values in range, and a call that fails changes nothing. Settings that depend on each
 //! other are compared once, by `check`, when the instance is made: a host may set them in any order.
 //!
-//! The supervisor publishes the live settings as words of the segment (`live_words`); whoever looks
-//! them up (`apply_live_words`) trusts none of them.
+//! Live settings are published as words of the segment (`live_words`), and as texts where a word is too
+//! small (`live_texts`); whoever looks them up (`apply_live_words`, `apply_live_text`) trusts none of them.
 
 mod listener;
 mod table;
@@ -21,8 +21,11 @@ use text::SECOND;
 use value::{Field, Value};
 
 pub use listener::ListenerSettings;
-pub use table::{Descriptor, LIVE_WORDS, Settings, Unit};
+pub use table::{Descriptor, LIVE_TEXTS, LIVE_WORDS, Settings, Unit};
 pub use value::{Handoff, LogLevel, ProxyOut, ProxyProtocol, QueueFull};
+
+/// Bytes of the text of a list of networks, as it is shown: some 900 networks.
+pub const LONGEST_LIST: usize = 16 << 10;
 
 /// Why a setting was refused. `Display` gives one line for the host's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,10 +186,10 @@ impl Settings {
         Ok(())
     }
 
-    /// The live settings, one word each, in table order. An optional one is its value + 1; 0 is unset.
+    /// The live settings, one word each, in table order. Of an optional one 0 is unset, see `word_offset`.
     pub fn live_words(&self) -> [u64; LIVE_WORDS] {
         let mut words = [0; LIVE_WORDS];
-        for (word, row) in words.iter_mut().zip(live_rows()) {
+        for (word, row) in words.iter_mut().zip(live_rows(false)) {
             if let Value::Number(number) = (row.value)(self) {
                 *word = number.saturating_add(row.word_offset()).unsigned_abs();
             }
@@ -197,7 +200,7 @@ impl Settings {
     /// Takes the live settings from words of the segment. Total: what a stray write left there
     /// becomes the nearest value in range.
     pub fn apply_live_words(&mut self, words: [u64; LIVE_WORDS]) {
-        for (word, row) in words.into_iter().zip(live_rows()) {
+        for (word, row) in words.into_iter().zip(live_rows(false)) {
             let value = if row.unset.is_some() && word == 0 {
                 Value::Unset
             } else {
@@ -207,10 +210,27 @@ impl Settings {
             (row.put)(self, value);
         }
     }
+
+    /// The live settings that fit no word, in table order.
+    pub fn live_texts(&self) -> [String; LIVE_TEXTS] {
+        let mut texts = live_rows(true).map(|row| row.format((row.value)(self)));
+        core::array::from_fn(|_| texts.next().unwrap_or_default())
+    }
+
+    /// Takes one of them. What a stray write left there, which is no value of the key, changes nothing.
+    pub fn apply_live_text(&mut self, which: usize, text: &str) {
+        if let Some(row) = live_rows(true).nth(which)
+            && let Ok(value) = row.parse(text)
+        {
+            (row.put)(self, value);
+        }
+    }
 }
 
-fn live_rows() -> impl Iterator<Item = &'static Descriptor> {
-    TABLE.iter().filter(|row| row.live)
+fn live_rows(texts: bool) -> impl Iterator<Item = &'static Descriptor> {
+    TABLE
+        .iter()
+        .filter(move |row| row.live && row.is_text() == texts)
 }
 
 /// The row of a key, however it is spelt: with `-` for `_`, with `tcp_`, by the ancestor's name.
@@ -235,8 +255,9 @@ fn find(key: &str) -> Result<&'static Descriptor, SettingError> {
 }
 
 impl Descriptor {
+    /// Added to the number in its word: 0 is for unset, and a word has no sign.
     fn word_offset(&self) -> i64 {
-        i64::from(self.unset.is_some())
+        i64::from(self.unset.is_some()) - self.min.min(0)
     }
 
     fn parse(&self, text: &str) -> Result<Value, SettingError> {
@@ -268,7 +289,14 @@ impl Descriptor {
             Unit::Ipv4 | Unit::Ipv6 => return self.parse_address(text).map(Value::Address),
             Unit::Networks => {
                 let networks = Networks::parse(text).map_err(|hint| self.bad(text, hint))?;
-                return Ok(networks.value());
+                // Published whole, see `live_texts`.
+                return match networks.to_string().len() {
+                    0..=LONGEST_LIST => Ok(networks.value()),
+                    _ => Err(self.bad(
+                        text,
+                        format!("longer than {LONGEST_LIST} bytes; use fewer, wider networks"),
+                    )),
+                };
             }
             Unit::Count => text::parse_count(text),
             Unit::Duration => text::parse_duration_ms(text),

@@ -4,12 +4,12 @@
 //! showing, ranges, documentation and the words of the segment all follow from it.
 //!
 //! Which settings are live: those that the supervisor and the workers look up each time they use
-//! them (timeouts, limits, policies, what is set on a new connection's socket; raising `wq_max` or
-//! `max_message_size` does not enlarge the block pool, which then refuses first). Not live is what sizes the
-//! segment or a participant's buffers at the start (`workers`, `max_connections`, `participants`,
-//! `partial_max`, `log_ring`, the fd caches), what the listening
-//! socket or the supervisor is given once (`listen_backlog`, `defer_accept`, `reuse_port`, `tos`,
-//! `supervisor_*`), addresses and lists of networks, which do not fit one word, and what has only one value so far.
+//! them (timeouts, limits, policies, addresses and lists of networks, what is set on a new connection's
+//! socket), and those that the supervisor gives anew to what has them (a listening socket, its own thread).
+//! Raising `wq_max` or `max_message_size` does not enlarge the block pool, which then refuses first. Not live
+//! is what sizes the segment or a participant's memory at the start (`workers`, `max_connections`,
+//! `participants`, `partial_max`, `log_ring`), what the kernel takes before bind alone
+//! (`reuse_port`), and what has only one value so far.
 
 use super::text::{self, G, HOUR, K, M, MINUTE, SECOND};
 use super::value::{Field, Handoff, LogLevel, ProxyOut, ProxyProtocol, QueueFull, Value, Words};
@@ -98,6 +98,11 @@ impl Descriptor {
             of_listener: true,
             ..self
         }
+    }
+
+    /// Its value fits no word: it is published as the text that `get` shows.
+    pub(super) const fn is_text(&self) -> bool {
+        matches!(self.unit, Unit::Ipv4 | Unit::Ipv6 | Unit::Networks)
     }
 
     const fn or(self, unset: &'static str) -> Descriptor {
@@ -285,19 +290,34 @@ settings! {
         "open connections, both ways; further ones are refused";
     "max_connections_per_ip" max_connections_per_ip: u32 = 0, count(0, 1 << 20).live(),
         "accepted connections that one address may have open; further ones are refused; 0: no limit";
+    // A host has a /64 of its own (RFC 6177, RFC 7421): counted by address it would have no limit.
+    "per_ip_prefix4" per_ip_prefix4: u32 = 32, count(1, 32).live(),
+        "bits of an IPv4 address that limits per address go by";
+    "per_ip_prefix6" per_ip_prefix6: u32 = 64, count(1, 128).live(),
+        "bits of an IPv6 address that limits per address go by";
+    "accept_rate" accept_rate: u32 = 0, count(0, 1_000_000).live(),
+        "connections accepted in a second; further ones are closed at once; 0: no limit";
+    "accept_rate_per_ip" accept_rate_per_ip: u32 = 0, count(0, 1_000_000).live(),
+        "connections accepted in a second from one address; further ones are closed at once; 0: no limit";
+    "allow_networks" allow_networks: Networks = Networks::default(), networks().live(),
+        "from where connections are accepted; none: from everywhere";
+    "deny_networks" deny_networks: Networks = Networks::default(), networks().live(),
+        "from where no connection is accepted, whatever else says";
+    "trusted_networks" trusted_networks: Networks = Networks::default(), networks().live(),
+        "from where connections are accepted without limits per address and of rate";
     "handoff" handoff: Handoff = Handoff::RoundRobin, word(Handoff::WORDS).later(Later::Word("sticky")),
         "how the supervisor chooses the worker for a connection with new data";
     "worker_hold" worker_hold_ms: u64 = ms(5 * SECOND), duration(0, HOUR).live(),
         "how long a worker keeps a silent connection before it gives it back";
     "worker_stall" worker_stall_ms: u64 = ms(50), duration(TICK, HOUR).live(),
         "time in one callback after which a worker's other connections are lent to others";
-    "fd_cache" fd_cache: u32 = 64, count(0, 4_096).with_words(FD_CACHE),
+    "fd_cache" fd_cache: u32 = 64, count(0, 4_096).with_words(FD_CACHE).live(),
         "descriptors that one sending process keeps or has on the way to it; 0: it always queues";
-    "worker_fd_cache" worker_fd_cache: Option<u32> = None, count(0, 1 << 20).or("auto"),
+    "worker_fd_cache" worker_fd_cache: Option<u32> = None, count(0, 1 << 20).or("auto").live(),
         "descriptors that one worker process keeps after give-back; auto: from its descriptor limit";
-    "supervisor_nice" supervisor_nice: Option<i32> = None, count(-20, 19).or("unset"),
+    "supervisor_nice" supervisor_nice: Option<i32> = None, count(-20, 19).or("unset").live(),
         "nice value of the supervisor; negative ones need the privilege";
-    "supervisor_rt_priority" supervisor_rt_priority: Option<u32> = None, count(1, 99).or("unset"),
+    "supervisor_rt_priority" supervisor_rt_priority: Option<u32> = None, count(1, 99).or("unset").live(),
         "real-time (SCHED_RR) priority of the supervisor; needs the privilege";
 
     // How long things may take.
@@ -361,17 +381,17 @@ settings! {
         "whom it is sent to; none: to everybody";
 
     // Sockets.
-    "listen_backlog" listen_backlog: u32 = 1_024, count(1, 65_535),
+    "listen_backlog" listen_backlog: u32 = 1_024, count(1, 65_535).live(),
         "connections that the kernel keeps ready for accept";
-    "defer_accept" defer_accept_s: u32 = 0, seconds(0, 3_600),
+    "defer_accept" defer_accept_s: u32 = 0, seconds(0, 3_600).live(),
         "how long the kernel holds an accepted connection back until its first data; 0: not at all";
     "reuse_port" reuse_port: bool = false, switch(),
         "SO_REUSEPORT on listeners, and on connections dialled from a given port";
-    "tos" tos: Option<u8> = None, count(0, 255).or("unset"),
+    "tos" tos: Option<u8> = None, count(0, 255).or("unset").live(),
         "IP type of service (traffic class) of all sockets";
-    "source_ipv4" source_ipv4: Option<Addr> = None, address(Unit::Ipv4),
+    "source_ipv4" source_ipv4: Option<Addr> = None, address(Unit::Ipv4).live(),
         "address to dial IPv4 destinations from";
-    "source_ipv6" source_ipv6: Option<Addr> = None, address(Unit::Ipv6),
+    "source_ipv6" source_ipv6: Option<Addr> = None, address(Unit::Ipv6).live(),
         "address to dial IPv6 destinations from";
     "nodelay" nodelay: bool = true, switch().live(),
         "TCP_NODELAY on new connections";
@@ -396,15 +416,18 @@ settings! {
         "show every message in and out to the host's on_capture, if it has one";
 }
 
-/// How many live settings there are: the length of their place in the segment.
-pub const LIVE_WORDS: usize = {
+/// How many live settings there are that fit a word, and that are texts: their places in the segment.
+pub const LIVE_WORDS: usize = count_live(false);
+pub const LIVE_TEXTS: usize = count_live(true);
+
+const fn count_live(texts: bool) -> usize {
     let (mut live, mut rest) = (0, TABLE);
     while let [row, tail @ ..] = rest {
-        live += row.live as usize;
+        live += (row.live && row.is_text() == texts) as usize;
         rest = tail;
     }
     live
-};
+}
 
 /// Other names: the ancestor's, without its `tcp_` prefix, so that a host's parameters map one to one.
 pub(super) const ALIASES: &[(&str, &str)] = &[

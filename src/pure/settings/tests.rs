@@ -93,6 +93,13 @@ fn defaults_are_those_of_the_design() {
         ("workers", "4"),
         ("max_connections", "16384"),
         ("max_connections_per_ip", "0"),
+        ("per_ip_prefix4", "32"),
+        ("per_ip_prefix6", "64"),
+        ("accept_rate", "0"),
+        ("accept_rate_per_ip", "0"),
+        ("allow_networks", "none"),
+        ("deny_networks", "none"),
+        ("trusted_networks", "none"),
         ("connection_lifetime", "120s"),
         ("worker_hold", "5s"),
         ("worker_stall", "50ms"),
@@ -198,8 +205,9 @@ fn rows_are_well_formed() {
         );
         assert!(!row.range_text().is_empty());
         if row.live {
-            // One word holds every value, none of them twice.
-            assert!(row.min >= 0 && !addressed(row), "{key}");
+            // One word or text holds every value, none of them twice.
+            assert!(row.min.checked_add(row.word_offset()) >= Some(0), "{key}");
+            assert_eq!(row.is_text(), addressed(row), "{key}");
         }
         if row.unit == Unit::Word {
             for number in row.min..=row.max {
@@ -599,16 +607,7 @@ fn only_live_settings_change_while_running() {
         "participants",
         "log_ring",
         "partial_max",
-        "supervisor_nice",
-        "supervisor_rt_priority",
-        "listen_backlog",
         "reuse_port",
-        "defer_accept",
-        "tos",
-        "source_ipv4",
-        "source_ipv6",
-        "fd_cache",
-        "worker_fd_cache",
     ] {
         assert_eq!(Settings::is_live(key), Ok(false), "{key}");
     }
@@ -637,6 +636,57 @@ fn a_listener_has_some_settings_of_its_own() {
     );
     // The copy that a listener has does not follow the live words.
     assert!(Settings::keys().all(|row| !(row.live && row.of_listener)));
+}
+
+#[test]
+fn the_readme_has_every_row() {
+    let readme = include_str!("../../../README.md");
+    let listed: Vec<&str> = readme
+        .lines()
+        .filter(|line| {
+            let key = line
+                .strip_prefix("| `")
+                .and_then(|rest| rest.split('`').next());
+            key.is_some_and(|key| TABLE.iter().any(|row| row.key == key))
+        })
+        .collect();
+    for (line, row) in listed.iter().zip(TABLE) {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let live = if row.live { "yes" } else { "no" };
+        assert_eq!(cells[0], format!("`{}`", row.key));
+        assert!(
+            cells[1] == row.default_text() || row.key == "participants",
+            "{line}"
+        );
+        assert_eq!((cells[3], cells[4]), (live, row.summary), "{}", row.key);
+    }
+    assert_eq!(listed.len(), TABLE.len());
+}
+
+#[test]
+fn a_list_of_networks_fits_its_place_in_the_segment() {
+    let list = |networks: u32| {
+        let texts: Vec<_> = (0..networks)
+            .map(|i| format!("10.{}.{}.1", i / 256, i % 256))
+            .collect();
+        texts.join(",")
+    };
+    let mut settings = settings();
+    settings.set("deny_networks", &list(1_000)).unwrap();
+    let before = settings.clone();
+    let line = settings.set("deny_networks", &list(2_000)).unwrap_err();
+    let line = line.to_string();
+    assert!(
+        line.ends_with("longer than 16384 bytes; use fewer, wider networks"),
+        "{line}"
+    );
+    assert_eq!(settings, before);
+    assert!(
+        settings
+            .live_texts()
+            .iter()
+            .all(|text| text.len() <= LONGEST_LIST)
+    );
 }
 
 #[test]
@@ -669,8 +719,8 @@ fn live_words_are_readable_and_in_table_order() {
     let mut settings = settings();
     settings.set("keepcnt", "7").unwrap();
     let words = settings.live_words();
-    assert_eq!(LIVE_WORDS, live_rows().count());
-    for (row, word) in live_rows().zip(words) {
+    assert_eq!(LIVE_WORDS, live_rows(false).count());
+    for (row, word) in live_rows(false).zip(words) {
         let expected = match row.key {
             "send_timeout" => 10_000,
             "conn_wq_max" => 32_768,
@@ -742,9 +792,12 @@ proptest! {
     }
 
     #[test]
-    fn live_words_carry_every_live_setting(from in any_settings(), to in any_settings()) {
+    fn words_and_texts_carry_every_live_setting(from in any_settings(), to in any_settings()) {
         let mut copy = to.clone();
         copy.apply_live_words(from.live_words());
+        for (which, text) in from.live_texts().iter().enumerate() {
+            copy.apply_live_text(which, text);
+        }
         for row in TABLE {
             let origin = if row.live { &from } else { &to };
             prop_assert_eq!((row.value)(&copy), (row.value)(origin), "{}", row.key);
@@ -760,6 +813,15 @@ proptest! {
         let mut again = settings.clone();
         again.apply_live_words(settings.live_words());
         prop_assert_eq!(again, settings);
+    }
+
+    #[test]
+    fn hostile_live_texts_change_nothing(before in any_settings(), which: usize, text in "[^0-9]{1,40}") {
+        let mut settings = before.clone();
+        settings.apply_live_text(which % (LIVE_TEXTS + 1), &text);
+        let said = ["unset", "none", ""].iter().any(|word| text.trim().eq_ignore_ascii_case(word));
+        prop_assert!(settings == before || said || text.contains(':') || text.contains(','));
+        assert_in_range(&settings);
     }
 
     #[test]
@@ -788,8 +850,8 @@ proptest! {
 
     #[test]
     fn one_slip_in_a_key_suggests_that_key(row in any_row(), at: prop::sample::Index) {
-        // Short keys have neighbours at one slip, and so have the two source addresses.
-        prop_assume!(row.key.len() > 5 && !addressed(row));
+        // Short keys have neighbours at one slip, and so have those that there are for IPv4 and for IPv6.
+        prop_assume!(row.key.len() > 5 && !row.key.ends_with(['4', '6']));
         let mut slipped = row.key.to_string();
         slipped.remove(at.index(row.key.len()));
         match settings().get(&slipped) {

@@ -1,9 +1,9 @@
-//! Listeners: accepting in bounded batches, pausing when fds run out.
+//! Accepting: in bounded batches, pausing when fds run out.
 
 use super::table::Opening;
-use super::{LEVEL_READ, LOG_WARNING, Supervisor, TOKEN_LISTENER};
+use super::{LEVEL_READ, LOG_WARNING, Supervisor};
+use crate::pure::access::Refused;
 use crate::pure::addr::Addr;
-use crate::pure::error::{Error, Result};
 use crate::pure::proxy::Pair;
 use crate::shm::counters::Counter;
 use crate::sync::Word;
@@ -30,45 +30,9 @@ pub(super) struct Arrival {
 }
 
 impl Supervisor {
-    pub(super) fn listen(&mut self) -> Result<()> {
-        for (i, listener) in self.context.listeners.iter().enumerate() {
-            let token = TOKEN_LISTENER | i as u64;
-            self.poll
-                .add(listener.fd.as_raw(), token, LEVEL_READ)
-                .map_err(|_| Error::System)?;
-        }
-        self.listening = true;
-        Ok(())
-    }
-
-    /// Settings may have changed: connections inherit their options from their listener.
-    pub(super) fn follow_options(&mut self) {
-        let options = self.context.socket_options();
-        if options != self.options {
-            self.options = options;
-            for listener in &self.context.listeners {
-                sock::apply_again(listener.fd.as_raw(), &options, &listener.plain);
-            }
-        }
-    }
-
-    pub(super) fn unlisten(&mut self) {
-        if core::mem::take(&mut self.listening) {
-            self.accept_resume_ms = None;
-            self.accepts_again();
-            self.dismiss_all();
-            for listener in &self.context.listeners {
-                let _ = self.poll.remove(listener.fd.as_raw());
-                // Every process of the host has the fd: without this the kernel would go on making
-                // connections that nobody takes, and their clients would wait instead of going elsewhere.
-                sock::shutdown_both(listener.fd.as_raw());
-            }
-        }
-    }
-
     pub(super) fn accept(&mut self, listener: usize) {
-        let context = self.context.clone();
-        let Some(fd) = context.listeners.get(listener).map(|l| l.fd.as_raw()) else {
+        let socket = self.sockets.get(listener).and_then(Option::as_ref);
+        let Some(fd) = socket.map(|socket| socket.raw) else {
             return;
         };
         if !self.listening || self.accept_resume_ms.is_some() {
@@ -122,17 +86,9 @@ impl Supervisor {
     fn has_room(&mut self, remote: &Addr) -> bool {
         let room = self.free.len() > self.guests.count() || self.dismiss_oldest();
         if !room {
-            self.refused(remote, Counter::RefusedMaxConnections, "max_connections");
+            self.note_refused(remote, Refused::MaxConnections);
         }
         room
-    }
-
-    fn refused(&mut self, remote: &Addr, counter: Counter, limit: &str) {
-        self.count(counter, 1);
-        if let Some(suppressed) = self.accept_log.allow(self.now_ms) {
-            let text = format!("refused a connection from {remote}: {limit} reached");
-            self.log(LOG_WARNING, 0, suppressed, &text);
-        }
     }
 
     /// A connection of a client that is known: by its PROXY header (`pair`, whose `header` bytes were taken from
@@ -141,13 +97,7 @@ impl Supervisor {
         let client = pair.unwrap_or(arrival.wire);
         let remote = &client.source;
         // A dial may have taken the last place.
-        if !self.has_room(remote) {
-            return;
-        }
-        let per_ip = self.live.max_connections_per_ip;
-        if per_ip > 0 && self.hosts.connections(remote) >= per_ip {
-            let counter = Counter::RefusedMaxConnectionsPerIp;
-            self.refused(remote, counter, "max_connections_per_ip");
+        if !self.has_room(remote) || self.admitted(remote).is_err() {
             return;
         }
         let opening = Opening {
@@ -185,11 +135,7 @@ impl Supervisor {
             self.count(Counter::AcceptPauses, 1);
         }
         self.accept_resume_ms = Some(self.now_ms + PAUSE_MS);
-        for (i, listener) in self.context.listeners.iter().enumerate() {
-            let _ = self
-                .poll
-                .modify(listener.fd.as_raw(), TOKEN_LISTENER | i as u64, SILENT);
-        }
+        self.watch_listeners(SILENT);
         if let Some(suppressed) = self.accept_log.allow(self.now_ms) {
             let errno = crate::sys::Errno(errno);
             self.log(
@@ -202,7 +148,7 @@ impl Supervisor {
     }
 
     /// The kernel had an fd for one more: only now is the pause over for whoever reads the statistics.
-    fn accepts_again(&self) {
+    pub(super) fn accepts_again(&self) {
         let paused = &self.context.segment.header().gauges.accept_paused;
         if paused.get() != 0 {
             paused.set(0);
@@ -212,12 +158,9 @@ impl Supervisor {
     /// It is time to look whether there is an fd.
     pub(super) fn resume_accept(&mut self) {
         if self.accept_resume_ms.take().is_some() && self.listening {
-            for (i, listener) in self.context.listeners.iter().enumerate() {
-                let token = TOKEN_LISTENER | i as u64;
-                let _ = self.poll.modify(listener.fd.as_raw(), token, LEVEL_READ);
-            }
+            self.watch_listeners(LEVEL_READ);
             // Perhaps nobody waits any more, and no event would say that the pause is over.
-            for i in 0..self.context.listeners.len() {
+            for i in 0..self.sockets.len() {
                 self.accept(i);
             }
         }

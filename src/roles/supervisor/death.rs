@@ -4,7 +4,7 @@
 use super::ending::Mode;
 use super::notices::Failed;
 use super::table::SlotLinks;
-use super::{Supervisor, lent};
+use super::{LOG_ERROR, Supervisor, lent};
 use crate::pure::reason::Reason;
 use crate::pure::words::{BlockUse, Holder, OwnerState, Stamp};
 use crate::roles::notice::{KIND_DONE, KIND_FAILED, KIND_TAKEN};
@@ -16,8 +16,6 @@ use crate::sync::{Ordering, Word};
 use crate::table::slot::Slot;
 use crate::table::{blacklist, index, partial, phase, queue};
 use std::collections::HashSet;
-
-const LOG_ERROR: u8 = 1;
 
 impl Supervisor {
     pub(super) fn serve_deaths(&mut self) {
@@ -299,7 +297,7 @@ impl Supervisor {
         gauges.connections.bump(1);
         gauges.slots_used.bump(1);
         if !slot.is_outbound() {
-            self.hosts.opened(&slot.remote());
+            self.door.hosts.opened(&slot.remote());
         }
         lent::reset(segment, index);
         SlotLinks(segment).forget(index);

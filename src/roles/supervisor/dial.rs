@@ -173,15 +173,15 @@ impl Supervisor {
             return Err((Reason::Resource, Errno::ENFILE));
         }
         let source = match remote.family {
-            4 => self.context.settings.source_ipv4,
-            _ => self.context.settings.source_ipv6,
+            4 => self.live.source_ipv4,
+            _ => self.live.source_ipv6,
         };
         let from = if local.is_none() || local.is_unspecified() {
             source
         } else {
             Some(*local)
         };
-        let (fd, connecting) = match sock::dial(remote, from.as_ref(), &self.options) {
+        let (fd, connecting) = match sock::dial(remote, from.as_ref(), &self.given.options) {
             Dial::Connected(fd) => (fd, false),
             Dial::InProgress(fd) => (fd, true),
             Dial::Refused(errno) => return Err((Reason::ConnectFailed, errno)),

@@ -531,32 +531,4 @@ impl Supervisor {
             }
         }
     }
-
-    /// `sipwire_drain`: connections end when what was asked is answered and written; at the
-    /// deadline all that are left end.
-    pub(super) fn drain_scan(&mut self, deadline_ms: u64) {
-        if self.now_ms < self.drain_scan_ms + 50 {
-            return;
-        }
-        self.drain_scan_ms = self.now_ms;
-        self.unlisten();
-        let over = self.now_ms >= deadline_ms;
-        let context = self.context.clone();
-        for (index, slot) in context.segment.slots().iter().enumerate() {
-            let state = slot.owner().state();
-            if state == OwnerState::Free {
-                continue;
-            }
-            // Unread data may be a request.
-            let unread = slot.supervised.phase.get() & (phase::WAITING | phase::DEFERRED) != 0;
-            let asked = unread
-                || slot.output.pending_answers.load_sync() > 0
-                || matches!(state, OwnerState::Lent | OwnerState::Reading);
-            if over {
-                self.end(index as u32, slot, Reason::Shutdown, 0, Mode::Now);
-            } else if !asked {
-                self.end(index as u32, slot, Reason::Shutdown, 0, Mode::Graceful);
-            }
-        }
-    }
 }

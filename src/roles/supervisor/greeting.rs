@@ -9,10 +9,12 @@
 
 use super::accept::Arrival;
 use super::{LOG_WARNING, Supervisor, TOKEN_GUEST};
+use crate::pure::networks::Networks;
 use crate::pure::proxy::{self, Moment, Verdict};
 use crate::pure::ratelimit::RateLimit;
 use crate::pure::reason::Reason;
 use crate::pure::settings::ProxyProtocol;
+use crate::roles::context::Context;
 use crate::shm::counters::Counter;
 use crate::sync::Word;
 use crate::sys::poll::Ready;
@@ -59,13 +61,11 @@ impl Supervisor {
     /// A connection that was just accepted; its listener may speak PROXY.
     pub(super) fn greet(&mut self, arrival: Arrival) {
         let context = self.context.clone();
-        let Some(listener) = context.listeners.get(arrival.listener) else {
-            return;
-        };
+        let (mode, networks) = spoken(&context, arrival.listener);
         let peer = &arrival.wire.source;
         // The header often comes with the connection: then nothing waits.
-        let verdict = proxy::on_accept(listener.proxy, &listener.proxy_networks, peer)
-            .unwrap_or_else(|| look(listener.proxy, &arrival, Moment::Open));
+        let verdict = proxy::on_accept(mode, networks, peer)
+            .unwrap_or_else(|| look(mode, &arrival, Moment::Open));
         if verdict != Verdict::Wait {
             self.settle(arrival, verdict);
             return;
@@ -105,10 +105,7 @@ impl Supervisor {
         let Some(guest) = self.guests.waiting.get(&number) else {
             return;
         };
-        let mode = context
-            .listeners
-            .get(guest.arrival.listener)
-            .map_or(ProxyProtocol::Required, |listener| listener.proxy);
+        let (mode, _) = spoken(&context, guest.arrival.listener);
         let verdict = look(mode, &guest.arrival, moment);
         if verdict != Verdict::Wait
             && let Some(arrival) = self.dismiss(number)
@@ -185,6 +182,16 @@ impl Supervisor {
         let shown = &self.context.segment.header().gauges.proxy_waiting;
         shown.set(self.guests.count() as u64);
     }
+}
+
+/// Whether a listener speaks PROXY, and with whom. Those that are added while running have the instance's
+/// settings.
+fn spoken(context: &Context, listener: usize) -> (ProxyProtocol, &Networks) {
+    let settings = &context.settings;
+    context.listeners.get(listener).map_or(
+        (settings.proxy_protocol, &settings.proxy_networks),
+        |listener| (listener.proxy, &listener.proxy_networks),
+    )
 }
 
 /// What the connection's bytes so far say.

@@ -6,16 +6,20 @@
 //! could not go before, timers last (P11).
 
 mod accept;
+mod access;
 mod death;
 mod dial;
+mod drain;
 mod ending;
 mod flush;
 mod greeting;
 mod handoff;
 mod keep_alive;
 mod lent;
+mod listeners;
 mod notices;
 mod peers;
+mod priority;
 mod table;
 mod timers;
 
@@ -24,6 +28,7 @@ use std::hash::RandomState;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
+use crate::pure::access::Door;
 use crate::pure::error::{Error, Result};
 use crate::pure::hosts::Hosts;
 use crate::pure::ratelimit::RateLimit;
@@ -39,11 +44,12 @@ use crate::sync::{Ordering, Word};
 use crate::sys;
 use crate::sys::clock::{monotonic_ms, realtime_ms};
 use crate::sys::poll::{Interest, Poll, Ready};
-use crate::sys::sock::SocketOptions;
 use crate::table::slot::Slot;
 use greeting::Guests;
 use handoff::Seat;
+use listeners::{Given, Socket};
 use peers::Peer;
+use priority::Priority;
 
 const TOKEN_WAKE: u64 = u64::MAX;
 const TOKEN_ANNOUNCED: u64 = u64::MAX - 1;
@@ -56,6 +62,8 @@ const LEVEL_READ: Interest = Interest {
     write: false,
     one_shot: false,
 };
+const LOG_ERROR: u8 = 1;
+const LOG_NOTICE: u8 = 3;
 /// How often stalls are looked for, while some connection is lent.
 const TICK_MS: u64 = 10;
 /// A longer gap between two turns means that we were stopped or suspended (P11).
@@ -79,8 +87,12 @@ pub struct Supervisor {
     /// Turns in a row whose poll brought all the events it can.
     full_turns: u32,
     live: Arc<Settings>,
-    /// The socket options that the listeners have.
-    options: SocketOptions,
+    /// By number of the record.
+    sockets: Vec<Option<Socket>>,
+    given: Given,
+    /// `listeners_asked` as far as it was looked at.
+    listeners_heard: Option<u32>,
+    priority: Priority,
     wheel: Wheel,
     wheel_violations: u64,
     due: Vec<u32>,
@@ -88,8 +100,7 @@ pub struct Supervisor {
     draw: RandomState,
     /// Free slots, first in first out: a slot rests as long as possible before it is used again.
     free: VecDeque<u32>,
-    /// Accepted connections by host.
-    hosts: Hosts,
+    door: Door,
     peers: Vec<Peer>,
     spare_fds: Vec<sys::Fd>,
     seats: Vec<Seat>,
@@ -130,6 +141,8 @@ pub struct Supervisor {
     stop_by_ms: Option<u64>,
     stop_alone_by_ms: u64,
     drain_scan_ms: u64,
+    /// A drain has ended the last connection, and said so.
+    drained: bool,
     /// Participants that died, with the epoch of their record: its next owner is another one.
     deaths: Vec<(Holder, u32)>,
     /// `deaths_told` as far as it was looked at.
@@ -203,13 +216,19 @@ impl Supervisor {
             last_turn_ms: now_ms,
             full_turns: 0,
             live: context.live(),
-            options: socket_options(&context.settings),
+            sockets: Vec::new(),
+            given: Given {
+                options: socket_options(&context.settings),
+                backlog: context.settings.listen_backlog,
+            },
+            listeners_heard: None,
+            priority: Priority::default(),
             wheel: Wheel::new(now_ms),
             wheel_violations: 0,
             due: Vec::new(),
             draw: RandomState::new(),
             free,
-            hosts: Hosts::with_room(slots).map_err(|_| Error::NoMemory)?,
+            door: Door::new(Hosts::with_room(slots).map_err(|_| Error::NoMemory)?),
             spare_fds: Vec::new(),
             peers: (0..=participants).map(|_| Peer::default()).collect(),
             seats: segment.workers().iter().map(|_| Seat::default()).collect(),
@@ -238,12 +257,15 @@ impl Supervisor {
             stop_by_ms: None,
             stop_alone_by_ms: 0,
             drain_scan_ms: 0,
+            drained: false,
             deaths: Vec::new(),
             deaths_heard: 0,
             context: context.clone(),
         };
         supervisor.listen()?;
         supervisor.follow_options();
+        // What a predecessor left is counted by `inherit`.
+        supervisor.door.follow(&supervisor.live);
         supervisor.keep_spare_fds();
         Ok(supervisor)
     }
@@ -277,12 +299,15 @@ impl Supervisor {
         if !Arc::ptr_eq(&live, &self.live) {
             self.live = live;
             self.follow_options();
+            self.follow_access();
+            self.follow_priority();
         }
         // Stopped or suspended: what piled up in the sockets is served before any deadline is
         // believed; a late supervisor must not close the healthy.
         let gap = self.now_ms.saturating_sub(self.last_turn_ms) > GAP_MS;
         self.last_turn_ms = self.now_ms;
 
+        self.follow_listeners();
         self.serve_posts();
         self.serve_dial_list(DIALS_PER_TURN);
         let mut ready = core::mem::take(&mut self.ready);
@@ -332,6 +357,7 @@ impl Supervisor {
             || !self.dials.is_empty()
             || !self.deaths.is_empty()
             || header.deaths_told.load_sync() != self.deaths_heard
+            || self.listeners_heard != Some(header.listeners_asked.load_sync())
             || (header.stopping.load_sync() == 1 && self.stop_by_ms.is_none())
     }
 
@@ -354,7 +380,7 @@ impl Supervisor {
             offer(self.sweep_ms + 1000);
         }
         if header.drain_ms.load_sync() != 0 || self.stop_by_ms.is_some() {
-            offer(self.drain_scan_ms + 50);
+            offer(self.drain_scan_ms + drain::DRAIN_SCAN_MS);
         }
         due.map(|at| at.saturating_sub(now_ms))
     }

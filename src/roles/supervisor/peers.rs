@@ -236,7 +236,7 @@ impl Supervisor {
     /// A message of `holder` was queued: at the second one within a while it is passed the fd, so
     /// that it can write directly (P4).
     pub(super) fn offer_fd(&mut self, holder: Holder, index: u32, slot: &Slot) {
-        let limit = self.context.settings.fd_cache;
+        let limit = self.live.fd_cache;
         let (now_ms, generation) = (self.now_ms, slot.owner().generation());
         let unpicked = self
             .context

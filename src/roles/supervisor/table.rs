@@ -163,7 +163,7 @@ impl Supervisor {
         gauges.connections.bump(1);
         gauges.slots_used.bump(1);
         if !outbound {
-            self.hosts.opened(opening.remote);
+            self.door.hosts.opened(opening.remote);
         }
         self.schedule(index, slot);
         Some(index)
@@ -182,7 +182,7 @@ impl Supervisor {
             self.want_sweep(slot.supervised.duplicates.get());
         }
         if !slot.is_outbound() {
-            self.hosts.ended(&slot.remote());
+            self.door.hosts.ended(&slot.remote());
         }
         let owner = slot.owner();
         let generation = next_generation(owner.generation());

@@ -62,6 +62,8 @@ pub struct Worker {
     channel_polled: bool,
     /// The connection of the present turn: its fd stays.
     reading: Option<u32>,
+    /// Of the settings, as far as `worker_fd_cache` was followed.
+    live_version: u64,
 }
 
 impl Worker {
@@ -93,6 +95,7 @@ impl Worker {
             started: false,
             channel_polled: false,
             reading: None,
+            live_version: context.segment.header().live_version.load_sync(),
         };
         match worker.take_place() {
             Ok(()) => Ok(worker),
@@ -230,6 +233,10 @@ impl Worker {
         self.ready = ready;
         let more = self.take_lends();
         self.end_holds(monotonic_ms());
+        let version = context.segment.header().live_version.load_sync();
+        if core::mem::replace(&mut self.live_version, version) != version {
+            self.pick_up();
+        }
         notices::drain_log(&context, &self.member);
         if let Some(place) = self.place() {
             place.held.set(self.held.len());
