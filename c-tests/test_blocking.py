@@ -15,7 +15,7 @@ from test_sipp import Callee, sipp, statistics
 TRACER = BUILD / "c-tests" / "tracer"
 # C tests that bring the library to all that it does to others: async mode, dials that are refused or time out, the ways a
 # connection ends, dead workers, descriptors passed. None whose outcome hangs on how soon a slow machine does something.
-SUBSET = ["async", "blacklist", "dial", "half_close", "interleaving", "queue_flood", "worker_killed"]
+SUBSET = ["async", "blacklist", "dial", "half_close", "interleaving", "listeners", "queue_flood", "worker_killed"]
 MORE = [
     *["bad_input", "bounds", "callbacks_send", "close_race", "close_race_read", "close_reasons", "connections", "dead_sender"],
     *["drain", "fd_exhaustion", "framing", "graceful", "io_error", "keep_alive", "large_message", "live_settings", "message_timeout"],
