@@ -8,6 +8,7 @@ pub mod answer;
 pub mod deadline;
 pub mod error;
 pub mod framing;
+pub mod handoff;
 pub mod hosts;
 pub mod id;
 pub mod keepalive;

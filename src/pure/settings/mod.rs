@@ -262,7 +262,6 @@ impl Descriptor {
 
     fn parse(&self, text: &str) -> Result<Value, SettingError> {
         match self.later {
-            Later::Word(word) if text.eq_ignore_ascii_case(word) => Err(self.unsupported(text)),
             // Its range holds the default alone, so whatever is refused is the later version's.
             Later::AllButDefault => self.parse_now(text).map_err(|_| self.unsupported(text)),
             _ => self.parse_now(text),

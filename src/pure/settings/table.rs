@@ -41,7 +41,6 @@ pub enum Unit {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Later {
     Nothing,
-    Word(&'static str),
     AllButDefault,
 }
 
@@ -305,8 +304,8 @@ settings! {
         "from where no connection is accepted, whatever else says";
     "trusted_networks" trusted_networks: Networks = Networks::default(), networks().live(),
         "from where connections are accepted without limits per address and of rate";
-    "handoff" handoff: Handoff = Handoff::RoundRobin, word(Handoff::WORDS).later(Later::Word("sticky")),
-        "how the supervisor chooses the worker for a connection with new data";
+    "handoff" handoff: Handoff = Handoff::RoundRobin, word(Handoff::WORDS).live(),
+        "which worker gets a connection with new data: each in turn, or the one that had it last";
     "worker_hold" worker_hold_ms: u64 = ms(5 * SECOND), duration(0, HOUR).live(),
         "how long a worker keeps a silent connection before it gives it back";
     "worker_stall" worker_stall_ms: u64 = ms(50), duration(TICK, HOUR).live(),

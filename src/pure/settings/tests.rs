@@ -487,7 +487,6 @@ fn what_comes_later_takes_its_default_only() {
             &["no", "off", "0"][..],
             &["yes", "1", "maybe"][..],
         ),
-        ("handoff", &["round_robin"], &["sticky", "STICKY"]),
     ] {
         for value in good {
             assert!(set(key, value).is_ok(), "{key} = {value}");

@@ -137,6 +137,8 @@ word_enum! {
     Handoff {
         /// To each in turn.
         RoundRobin = 0 ["round_robin"],
+        /// To the one that had it last, or keeps its descriptor.
+        Sticky = 1 ["sticky"],
     }
 }
 

@@ -105,7 +105,10 @@ impl Supervisor {
     }
 
     fn lend(&mut self, index: u32, slot: &Slot, owner: OwnerWord, read_closed: bool) -> bool {
-        let Some(seat) = self.pick_seat(|this, seat| this.give_fd(seat, index, slot)) else {
+        let seat = self
+            .sticky_seat(index, slot)
+            .or_else(|| self.pick_seat(|this, seat| this.give_fd(seat, index, slot)));
+        let Some(seat) = seat else {
             return false;
         };
         let Some(holder) = self.seats.get(seat).map(|s| s.holder) else {
@@ -123,6 +126,7 @@ impl Supervisor {
         self.lent_heads = heads;
         self.count(Counter::Handoffs, 1);
         if let Some(worker) = self.context.segment.workers().get(seat) {
+        self.sticky.note(index, Some(seat));
             worker.lends.bump(1);
         }
         // From now on a message may begin that the supervisor is not told of.
@@ -228,6 +232,8 @@ impl Supervisor {
             || !self.look_again.is_empty()
     }
 
+            // Or it would pass for stalled until the next connection is lent, to others.
+            || self.seats.iter().any(|seat| seat.stalled)
     /// Looks for stalled workers (P3), while something is lent.
     pub(super) fn tick(&mut self) {
         if !self.needs_tick() || self.now_ms < self.tick_ms + super::TICK_MS {

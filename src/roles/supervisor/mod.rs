@@ -21,6 +21,7 @@ mod notices;
 mod peers;
 mod priority;
 mod table;
+mod sticky;
 mod timers;
 
 use std::collections::{HashMap, VecDeque};
@@ -51,6 +52,7 @@ use listeners::{Given, Socket};
 use peers::Peer;
 use priority::Priority;
 
+use sticky::Sticky;
 const TOKEN_WAKE: u64 = u64::MAX;
 const TOKEN_ANNOUNCED: u64 = u64::MAX - 1;
 const TOKEN_LISTENER: u64 = 1 << 63;
@@ -107,6 +109,7 @@ pub struct Supervisor {
     next_seat: usize,
     /// First lent connection of each seat, see `lent`.
     lent_heads: Vec<u32>,
+    sticky: Sticky,
     lent_count: u32,
     /// Connections with unread data that no worker could take yet: (slot, generation, read_closed).
     waiting: VecDeque<(u32, u32, bool)>,
@@ -235,6 +238,7 @@ impl Supervisor {
             next_seat: 0,
             lent_heads: segment.workers().iter().map(|_| lent::NONE).collect(),
             lent_count: 0,
+            sticky: Sticky::new(slots, segment.workers().len())?,
             waiting: VecDeque::new(),
             deferred: VecDeque::new(),
             no_room: VecDeque::new(),

@@ -48,7 +48,7 @@ fn bit(holder: Holder) -> u64 {
 }
 
 /// The participant is known to keep a duplicate of the slot's fd.
-fn keeps(slot: &Slot, holder: Holder) -> bool {
+pub(super) fn keeps(slot: &Slot, holder: Holder) -> bool {
     let own = bit(holder);
     own != ANY_ABOVE && slot.supervised.duplicates.get() & own != 0
 }

@@ -142,6 +142,7 @@ impl Supervisor {
         SlotLinks(segment).set_link(index, Link::UNLINKED);
         lent::reset(segment, index);
         supervised.duplicates.set(0);
+        self.sticky.note(index, None);
         supervised.created_ms.set(self.now_ms);
         supervised.progress_ms.set(self.now_ms);
         supervised.activity_ms.set(self.now_ms);
