@@ -14,10 +14,12 @@ static int32_t send_next(const sipwire_target *target, uint32_t tag, size_t size
   return h_send_numbered_here(target, tag, shared->next[tag]++, size);
 }
 
-/* Sends on the message's connection with tag X-Tag: X-Big large ones, or until one is refused (X-Flood); dials (X-Dial). */
+/* Sends on the message's connection with tag X-Tag: X-Big large ones, or until one is refused (X-Flood); dials (X-Dial);
+ * pauses the connection (X-Pause). */
 static int32_t script(sipwire_instance *instance, sipwire_message *m) {
   uint32_t tag = (uint32_t)field(m, "X-Tag"), number = (uint32_t)field(m, "X-Once");
   if (shared->delivered[number]++) h_fail("script", 0, "request %u was delivered twice", number);
+  if (field(m, "X-Pause")) sipwire_conn_pause(instance, m->conn_id);
   sipwire_target here = h_to_conn(m->conn_id), there = h_to_addr(&shared->dialled), nowhere = h_to_addr(&shared->refused);
   for (int i = field(m, "X-Big"); i > 0; i--) send_next(&here, tag, BIG);
   for (int i = 0; i < 40 && field(m, "X-Flood") && send_next(&here, tag, BIG) > 0; i++) {}
@@ -130,6 +132,8 @@ static void sender_body(void *at) {
   }
   sipwire_conn_set_user(h_instance, shared->reader, 7);
   sipwire_conn_set_lifetime(h_instance, shared->reader, 100000);
+  sipwire_conn_pause(h_instance, shared->reader);
+  sipwire_conn_resume(h_instance, shared->reader);
   for (int i = 0; i < 30; i++) to_id(&shared->full, TO_FULL, 1, BIG, 0);
   to_id(&shared->gone, TO_GONE, 1, SMALL, SIPWIRE_SEND_CLOSE_AFTER);
   sipwire_conn_close(h_instance, shared->gone);

@@ -5,7 +5,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-typedef enum kind { CHAT, PARTS, SLOW, FULL, HOST_ENDS, BAD, HALF, RESET, READER, DIALLED } kind;
+typedef enum kind { CHAT, PARTS, SLOW, FULL, HOST_ENDS, BAD, HALF, RESET, READER, DIALLED, PAUSES } kind;
 enum { STEADY = 4 };
 typedef struct talk {
   h_peer *peer;
@@ -73,6 +73,23 @@ static void write_part(talk *t, size_t most) {
   t->written += n;
 }
 
+/* Two requests and a ping at once. */
+static void ask_both(talk *t) {
+  char both[4096];
+  h_text first = request(t);
+  memcpy(both, first.data, first.length);
+  h_text second = request(t);
+  memcpy(both + first.length, second.data, second.length);
+  memcpy(both + first.length + second.length, "\r\n\r\n", 4);
+  try_write(t, both, first.length + second.length + 4);
+}
+/* If it is paused: by its script, or by a sender that died before it came to resume it. */
+static void resume(const talk *t) {
+  uint32_t id = 0;
+  if (!over(t) && sipwire_conn_find(h_instance, &t->peer->local, NULL, &id) == SIPWIRE_OK && h_conn_flags(id) & SIPWIRE_CONN_PAUSED)
+    sipwire_conn_resume(h_instance, id);
+}
+
 enum { SMALL_BUFFERS, PROXIED, PLAIN }; /* listeners */
 
 static void talk_to(talk *t, kind kind, const char *extra, int listener) {
@@ -137,6 +154,7 @@ void traffic_open(bool reject, bool stall) {
     write_part(parts, i ? 2500 : 65600);
     ask(talk_open(SLOW, "X-Big: 3\r\n"));
   }
+  ask_both(talk_open(PAUSES, "X-Pause: 1\r\n"));
   talk *flood = talk_open(FULL, "X-Flood: 1\r\nX-Silent: 1\r\n");
   ask(flood);
   for (int i = 0; i < 3; i++) ask(talk_open(HOST_ENDS, host_ends[i]));
@@ -175,13 +193,7 @@ void traffic_go_on(void) {
     if (t->kind == PARTS) write_part(t, t->length);
     if (t->kind == CHAT || (t->kind == SLOW && t->extra)) {
       t->extra = NULL;
-      h_text first = request(t);
-      char both[4096];
-      memcpy(both, first.data, first.length);
-      h_text second = request(t);
-      memcpy(both + first.length, second.data, second.length);
-      memcpy(both + first.length + second.length, "\r\n\r\n", 4);
-      try_write(t, both, first.length + second.length + 4);
+      ask_both(t);
     }
   }
   traffic_read();
@@ -226,6 +238,7 @@ void traffic_look(void) {
     take(&talks[i]);
     if (talks[i].kind == HALF && talks[i].silent) answer_late(&talks[i]);
     if (talks[i].kind == READER) answer_pings(&talks[i]);
+    if (talks[i].kind == PAUSES) resume(&talks[i]);
   }
   for (int i = 0; i < dialled_count; i++) h_ledger_receive(dialled[i]);
   if (shared->begin) return;
@@ -312,7 +325,10 @@ void traffic_check(uint32_t deaths, uint32_t supervisors) {
 }
 
 void traffic_close(bool all) {
-  for (int i = 0; i < count; i++) end(&talks[i]);
+  for (int i = 0; i < count; i++) {
+    resume(&talks[i]); /* or its FIN would wait */
+    end(&talks[i]);
+  }
   for (int i = 0; i < dialled_count; i++) h_close(dialled[i]);
   dialled_count = 0;
   for (int i = 0; i < STEADY; i++)

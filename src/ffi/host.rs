@@ -40,6 +40,8 @@ pub fn info_of(info: &ConnInfo) -> sipwire_conn_info {
         (info.async_mode, SIPWIRE_CONN_ASYNC),
         (info.closing, SIPWIRE_CONN_CLOSING),
         (info.half_closed, SIPWIRE_CONN_HALF_CLOSED),
+        (info.paused, SIPWIRE_CONN_PAUSED),
+        (info.slowed, SIPWIRE_CONN_SLOWED),
     ];
     use crate::pure::words::OwnerState;
     sipwire_conn_info {

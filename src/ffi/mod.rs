@@ -16,6 +16,8 @@ pub mod send;
 
 pub mod conn;
 
+pub mod flow;
+
 pub mod blacklist;
 
 pub mod stats;

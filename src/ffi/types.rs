@@ -113,6 +113,10 @@ pub const SIPWIRE_CONN_ASYNC: u32 = 4;
 pub const SIPWIRE_CONN_CLOSING: u32 = 8;
 /// The peer has sent FIN.
 pub const SIPWIRE_CONN_HALF_CLOSED: u32 = 16;
+/// Not read: sipwire_conn_pause.
+pub const SIPWIRE_CONN_PAUSED: u32 = 64;
+/// Not read: its own output is above queue_high, or not yet down to queue_low (setting pause_reading).
+pub const SIPWIRE_CONN_SLOWED: u32 = 128;
 /// With the supervisor.
 pub const SIPWIRE_OWNER_IDLE: i32 = 0;
 /// On its way to a worker.
@@ -336,7 +340,8 @@ pub struct sipwire_conn_info {
     pub lifetime_ms: u64,
     /// Our queue only, not the kernel's buffer.
     pub queued_bytes: u64,
-    /// Received bytes of a message that is not complete.
+    /// Received bytes that are not delivered: of a message that is not complete, or read before reading
+    /// stopped.
     pub partial_bytes: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
@@ -427,8 +432,10 @@ pub struct sipwire_callbacks {
             info: *const sipwire_conn_info,
         ),
     >,
-    /// A connection on which a send was refused for want of room has an empty queue again. Rarely it
-    /// comes for a connection that never was full; never after its on_close.
+    /// A connection whose queue was above queue_high, or on which a send was refused for want of room, is
+    /// down to queue_low; if it was refused although the queue was at queue_low, it is empty. When all
+    /// queues together were full, also that has changed. Rarely it comes for a connection that never was
+    /// full; never after its on_close.
     pub on_writable: Option<
         unsafe extern "C" fn(
             user: *mut c_void,

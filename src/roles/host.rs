@@ -19,6 +19,10 @@ pub struct ConnInfo {
     pub async_mode: bool,
     pub closing: bool,
     pub half_closed: bool,
+    /// Not read: the host paused it.
+    pub paused: bool,
+    /// Not read: its own output is above high-water.
+    pub slowed: bool,
     pub owner: OwnerState,
     /// Worker index, -1: with the supervisor.
     pub worker: i32,

@@ -6,30 +6,12 @@ use crate::pure::words::GateWord;
 use crate::roles::context::Context;
 use crate::roles::host::ConnInfo;
 use crate::sync::Word;
-use crate::table::phase;
 use crate::table::rare::Rare;
 use crate::table::slot::{Slot, unpack_reason};
-
-/// Gate word and queued bytes. An inbox that moves into the queue between two loads would be counted
-/// twice: then once more.
-fn queued(context: &Context, slot: &Slot) -> (GateWord, u64) {
-    let mut gate = GateWord(slot.output.gate.load_sync());
-    let mut bytes = 0;
-    for _ in 0..8 {
-        let head = context.segment.blocks().head(gate.inbox());
-        let inbox = head.map_or(0, |head| head.inbox_bytes.get());
-        bytes = u64::from(slot.output.queued_bytes.load_sync()) + u64::from(inbox);
-        let after = GateWord(slot.output.gate.load_sync());
-        if after.inbox() == gate.inbox() {
-            break;
-        }
-        gate = after;
-    }
-    (gate, bytes)
-}
+use crate::table::{flow, phase};
 
 pub fn of(context: &Context, index: u32, slot: &Slot, generation: u32, now_ms: u64) -> ConnInfo {
-    let (gate, queued_bytes) = queued(context, slot);
+    let (gate, queued_bytes) = flow::queued(&context.segment, slot);
     let owner = slot.owner();
     let supervised = &slot.supervised;
     let lifetime = u64::from(slot.output.lifetime_ms.get());
@@ -47,6 +29,8 @@ pub fn of(context: &Context, index: u32, slot: &Slot, generation: u32, now_ms: u
         async_mode: gate.has(GateWord::ASYNC) || gate.inbox() != 0,
         closing: gate.has(GateWord::CLOSING),
         half_closed: supervised.phase.load_sync() & phase::HALF_CLOSED != 0,
+        paused: flow::is_paused(&context.segment, index, generation),
+        slowed: flow::is_slowed(&context.segment, slot, &context.live()),
         owner: owner.state(),
         worker: context.worker_index(owner.worker()),
         listener: slot.identity.listener.get() as i32 - 1,

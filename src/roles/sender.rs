@@ -21,7 +21,7 @@ use crate::shm::gate::{self, Take};
 use crate::sync::{Ordering, Word};
 use crate::sys::{self, sock};
 use crate::table::slot::{Slot, post};
-use crate::table::{blacklist, index, phase, queue};
+use crate::table::{blacklist, flow, index, phase, queue};
 
 pub const NO_CONNECT: u32 = 1;
 pub const CLOSE_AFTER: u32 = 2;
@@ -340,7 +340,7 @@ impl Call<'_> {
             first,
             rest as u32,
         );
-        let bits = self.accepted(slot, generation);
+        let bits = self.accepted(slot, generation) | self.fills(rest);
         gate::release_async(&slot.output.gate);
         self.context.post(index, slot, bits | post::WRITE);
         Ok(Sent::Queued)
@@ -361,6 +361,7 @@ impl Call<'_> {
         // The supervisor takes an inbox into the queue in two steps, and between them it counts nowhere:
         // what is sent at that instant may pass `conn_wq_max` by as much. Counted twice instead, it would
         // be refused, and with `queue_full=close` a connection would end that is not full.
+        let mut full = 0;
         let pushed = gate::push(&slot.output.gate, generation, first, |word: GateWord| {
             let below = blocks
                 .head(word.inbox())
@@ -373,6 +374,7 @@ impl Call<'_> {
                 wq_max: self.settings.wq_max_bytes,
             };
             admit(state, self.length as u64)?;
+            full = self.fills(waiting + self.length as u64);
             if let Some(head) = blocks.head(first) {
                 head.inbox_bytes
                     .set(below.saturating_add(self.length as u32));
@@ -385,7 +387,7 @@ impl Call<'_> {
                 // What follows from the message is the supervisor's to do when it takes the inbox: from
                 // the push on the slot may be written, closed and another connection's.
                 slot.output.last_send_ms.set(self.now_ms);
-                self.context.post(index, slot, post::WRITE);
+                self.context.post(index, slot, post::WRITE | full);
                 Ok(Sent::Queued)
             }
             Err(full) => {
@@ -466,12 +468,30 @@ impl Call<'_> {
                 slot.want(generation, reason, 0, true);
                 self.context.post(index, slot, post::END);
             }
-            QueueFull::Reject => {
-                // The host learns by on_writable when there is room again.
-                self.context.post(index, slot, post::WANTS_ROOM);
-            }
+            QueueFull::Reject => self.ask_for_room(index, slot),
         }
         error
+    }
+
+    /// The host learns by on_writable when there is room again.
+    fn ask_for_room(&self, index: u32, slot: &Slot) {
+        // At low-water already: told at once, it would be refused again.
+        let (_, queued) = flow::queued(&self.context.segment, slot);
+        let bits = if queued > self.settings.water().low {
+            post::WANTS_ROOM
+        } else {
+            post::WANTS_EMPTY
+        };
+        self.context.post(index, slot, bits);
+    }
+
+    /// What is to be posted when so much is queued.
+    fn fills(&self, queued: u64) -> u32 {
+        if queued > self.settings.water().high {
+            post::WANTS_ROOM
+        } else {
+            0
+        }
     }
 
     /// The pool is exhausted, by what others queued if nothing waits here: then it is no reason to close
@@ -481,7 +501,7 @@ impl Call<'_> {
         if word.has(GateWord::ASYNC) || word.inbox() != 0 {
             return self.refuse(Full::Total, index, slot, generation);
         }
-        self.context.post(index, slot, post::WANTS_ROOM);
+        self.ask_for_room(index, slot);
         Error::TotalQueueFull
     }
 

@@ -3,6 +3,7 @@
 
 #[cfg(crash_points)]
 pub mod audit;
+pub mod flow;
 pub mod instance;
 pub mod listeners;
 pub mod membership;

@@ -26,6 +26,8 @@ const _: () = assert!(usize::BITS == 64, "tokens need 64 bits");
 pub struct Interest {
     pub read: bool,
     pub write: bool,
+    /// The peer's FIN, without `read`: it comes as `read_closed` of an event that is nothing else.
+    pub end: bool,
     pub one_shot: bool,
 }
 
@@ -37,6 +39,9 @@ impl Interest {
         }
         if self.write {
             flags |= libc::EPOLLOUT;
+        }
+        if self.end {
+            flags |= libc::EPOLLRDHUP;
         }
         if self.one_shot {
             flags |= libc::EPOLLONESHOT;
@@ -127,8 +132,10 @@ impl Poll {
             token: event.token().0 as u64,
             readable: event.is_readable(),
             writable: event.is_writable(),
-            // mio: HUP, or IN with RDHUP. TCP never sets RDHUP without IN.
-            read_closed: event.is_read_closed(),
+            // mio: HUP, or IN with RDHUP. TCP never sets RDHUP without IN; but who asks for RDHUP alone
+            // (`end`) is told of nothing else, and that nothing is what mio shows.
+            read_closed: event.is_read_closed()
+                || !(event.is_readable() || event.is_writable() || event.is_error()),
             // mio has no question for HUP alone, but each HUP is a write_closed, and all else that
             // is one has ERR.
             hangup_or_error: event.is_error() || event.is_write_closed(),

@@ -22,11 +22,13 @@ const LOOPBACK: [u8; 4] = [127, 0, 0, 1];
 const READ: Interest = Interest {
     read: true,
     write: false,
+    end: false,
     one_shot: false,
 };
 const WRITE: Interest = Interest {
     read: false,
     write: true,
+    end: false,
     one_shot: false,
 };
 /// Only a broken test waits this long.

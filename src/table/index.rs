@@ -9,6 +9,7 @@ use crate::pure::addr::Addr;
 use crate::pure::words::{GateWord, OwnerState};
 use crate::sync::Word;
 use crate::table::segment::Segment;
+use crate::table::slot::Slot;
 
 const END: u32 = 0x8000_0000;
 
@@ -72,35 +73,67 @@ pub struct Found {
 /// accepts messages. `None` may be wrong while the supervisor changes the chain: the dial list,
 /// where a miss leads, looks again.
 pub fn find(segment: &Segment, remote: &Addr, local: &Addr) -> Option<Found> {
+    walk(segment, remote, local, |found, _, at| {
+        *found = Some(at);
+        false
+    })
+}
+
+/// The sum over all such connections. One that is opened or ends meanwhile is in it or not.
+pub fn sum(segment: &Segment, remote: &Addr, local: &Addr, of: impl Fn(&Slot) -> u64) -> u64 {
+    walk(segment, remote, local, |sum: &mut u64, slot, _| {
+        *sum += of(slot);
+        true
+    })
+}
+
+/// Visits the connections of a chain that match, until told to stop (false). Where it has to start
+/// again, so does the result.
+fn walk<T: Default>(
+    segment: &Segment,
+    remote: &Addr,
+    local: &Addr,
+    mut visit: impl FnMut(&mut T, &Slot, Found) -> bool,
+) -> T {
     let bucket = bucket_of(segment, remote);
-    let head = segment.buckets().get(bucket as usize)?;
+    let Some(head) = segment.buckets().get(bucket as usize) else {
+        return T::default();
+    };
+    let mut result = T::default();
     for _ in 0..8 {
+        result = T::default();
         let mut at = head.load_sync();
-        let mut left = segment.slots().len();
-        loop {
+        for _ in 0..=segment.slots().len() {
             if at & END != 0 {
-                if at == END | bucket {
-                    return None;
-                }
-                break; // ended in another chain: start again
+                break;
             }
-            let slot = segment.slot(at)?;
+            let Some(slot) = segment.slot(at) else {
+                return result;
+            };
             let gate = GateWord(slot.output.gate.load_sync());
             let owner = slot.owner();
             let alive = owner.state() != OwnerState::Free
                 && owner.generation() == gate.generation()
                 && !gate.has(GateWord::CLOSING);
-            if alive && slot.remote() == *remote && local_matches(&slot.local(), local) {
-                return Some(Found {
-                    slot: at,
-                    generation: gate.generation(),
-                });
+            let found = Found {
+                slot: at,
+                generation: gate.generation(),
+            };
+            if alive
+                && slot.remote() == *remote
+                && local_matches(&slot.local(), local)
+                && !visit(&mut result, slot, found)
+            {
+                return result;
             }
             at = slot.identity.index_next.load_sync();
-            left = left.checked_sub(1)?;
+        }
+        // Who ended in another chain starts again; a walk without end was in a scribbled one.
+        if at & END == 0 || at == END | bucket {
+            break;
         }
     }
-    None
+    result
 }
 
 fn local_matches(have: &Addr, want: &Addr) -> bool {

@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod blacklist;
+pub mod flow;
 pub mod index;
 pub mod listeners;
 pub mod partial;

@@ -15,7 +15,7 @@ pub const CLOSE_LISTED: u32 = 32;
 pub const PONG_OWED: u32 = 64;
 /// In the list of hand-offs that could not go yet.
 pub const WAITING: u32 = 128;
-/// A sender was refused for want of room.
+/// `on_writable` when the queue is at low-water: it was above high-water, or a sender was refused.
 pub const ROOM_WANTED: u32 = 256;
 /// Output is queued; async mode was counted.
 pub const QUEUED: u32 = 512;
@@ -39,3 +39,11 @@ pub const PING_OWED: u32 = 1 << 22;
 pub const PING_QUEUED: u32 = 1 << 23;
 /// Keep-alive is on, in one of the two directions.
 pub const KEPT: u32 = PINGS | FLOW_TIMED;
+/// The queue was above high-water and is not yet down to low-water.
+pub const ABOVE_HIGH: u32 = 1 << 16;
+/// `on_writable` when the queue is empty: a sender was refused although it was at low-water.
+pub const EMPTY_WANTED: u32 = 1 << 17;
+/// Idle with something to read, and not to be read: paused by the host, or `ABOVE_HIGH`.
+pub const STOPPED: u32 = 1 << 18;
+/// The peer's FIN came meanwhile, behind what is not read.
+pub const STOPPED_FIN: u32 = 1 << 19;

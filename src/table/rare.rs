@@ -9,9 +9,9 @@ use crate::shm::region::shared;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, Word};
 
 /// Bits of `Rare::marks`.
-#[allow(dead_code)]
 pub mod mark {
     /// The host says that the peer does not answer: no new requests by address.
+    #[allow(dead_code)]
     pub const SUSPECT: u32 = 1;
     /// The host does not want to read more for now.
     pub const PAUSED: u32 = 2;
@@ -46,14 +46,12 @@ impl Rare {
         self.pongs.store_sync(0);
     }
 
-    #[allow(dead_code)]
     pub fn has(&self, generation: u32, bits: u32) -> bool {
         let word = self.marks.load_sync();
         (word >> 32) as u32 == generation && word as u32 & bits != 0
     }
 
     /// Sets or clears; false: the connection is another one by now.
-    #[allow(dead_code)]
     #[cfg_attr(crash_points, track_caller)]
     pub fn mark(&self, generation: u32, bits: u32, on: bool) -> bool {
         let change = |word: u64| {

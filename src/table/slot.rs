@@ -11,6 +11,7 @@
 //!       or, once Retiring, by the supervisor.
 
 use crate::pure::addr::Addr;
+use crate::pure::framing::Framer;
 use crate::pure::reason::Reason;
 use crate::pure::words::{OwnerState, OwnerWord, Wanted};
 use crate::shm::region::shared;
@@ -20,8 +21,8 @@ use crate::sync::{AtomicI32, AtomicU32, AtomicU64, Ordering, Word};
 ///
 /// `PEER_FIN`, `NO_ROOM` and `PONG` are noted only by who has the connection in Reading, because until
 /// it lets go the slot cannot be another connection's. All others may be noted at any time: on the
-/// slot's next connection they make the supervisor look, and nothing more; `WANTS_ROOM` makes it say
-/// that there is room.
+/// slot's next connection they make the supervisor look, and nothing more; `WANTS_ROOM` and `WANTS_EMPTY`
+/// make it say that there is room.
 pub mod post {
     /// Output waits in inbox or queue.
     pub const WRITE: u32 = 1;
@@ -37,8 +38,13 @@ pub mod post {
     pub const PONG: u32 = 64;
     /// The peer's FIN was read.
     pub const PEER_FIN: u32 = 128;
-    /// A sender was refused for want of room: say when there is some.
+    /// A sender filled the queue above high-water, or was refused above low-water: say when it is down
+    /// to low-water.
     pub const WANTS_ROOM: u32 = 1024;
+    /// A sender was refused although the queue was at low-water: say when it is empty.
+    pub const WANTS_EMPTY: u32 = 1 << 16;
+    /// The host wants it to be read again.
+    pub const RESUME: u32 = 1 << 17;
     /// Not read, because all partial messages together are at their bound.
     pub const NO_ROOM: u32 = 2048;
     /// Lifetime or another time was changed by the host, or a pong came: the next deadline is another one.
@@ -207,6 +213,11 @@ impl Slot {
     /// more.
     pub fn discarded(&self) -> &AtomicU32 {
         &self.input.framer[0]
+    }
+    /// Bytes are parked that the framer has not seen: read, and not delivered before reading stopped.
+    /// In Reading by the reader, while Idle by the supervisor.
+    pub fn has_kept_input(&self) -> bool {
+        self.input.partial_head.get() != 0 && !Framer::from_words(self.framer_words()).in_message()
     }
     pub fn set_framer_words(&self, words: [u32; 5]) {
         for (cell, word) in self.input.framer.iter().zip(words) {

@@ -12,6 +12,7 @@ mod listener;
 mod table;
 mod text;
 mod value;
+mod water;
 
 use super::addr::{Addr, Quoted};
 use super::networks::Networks;
@@ -23,6 +24,7 @@ use value::{Field, Value};
 pub use listener::ListenerSettings;
 pub use table::{Descriptor, LIVE_TEXTS, LIVE_WORDS, Settings, Unit};
 pub use value::{Handoff, LogLevel, ProxyOut, ProxyProtocol, QueueFull};
+pub use water::Water;
 
 /// Bytes of the text of a list of networks, as it is shown: some 900 networks.
 pub const LONGEST_LIST: usize = 16 << 10;
@@ -183,7 +185,7 @@ impl Settings {
                 });
             }
         }
-        Ok(())
+        self.check_water()
     }
 
     /// The live settings, one word each, in table order. Of an optional one 0 is unset, see `word_offset`.

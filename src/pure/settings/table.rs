@@ -346,6 +346,12 @@ settings! {
         "queued bytes of one connection; the kernel's socket buffer does not count";
     "wq_max" wq_max_bytes: u64 = bytes(10 * M), size(64 * K, 4 * G).live(),
         "queued bytes of all connections together";
+    "queue_high" queue_high_bytes: Option<u64> = None, size(1, G).or("auto").live(),
+        "queued bytes of one connection above which it is not read (pause_reading); auto: 3/4 of conn_wq_max";
+    "queue_low" queue_low_bytes: Option<u64> = None, size(0, G).or("auto").live(),
+        "queued bytes at which on_writable is called and the connection is read again; auto: 1/3 of queue_high";
+    "pause_reading" pause_reading: bool = true, switch().live(),
+        "read a connection no further while its own output is above queue_high";
     "queue_full" queue_full: QueueFull = QueueFull::Close, word(QueueFull::WORDS).live(),
         "at a queue limit: close the connection, or reject the new message only";
     "no_connect" no_connect: bool = false, switch().live(),
@@ -357,7 +363,7 @@ settings! {
     "max_message_size" max_message_size_bytes: u64 = bytes(64 * K), size(K, 16 * M).live(),
         "largest message received or sent";
     "partial_max" partial_max_bytes: u64 = bytes(64 * M), size(64 * K, 4 * G),
-        "bytes of incomplete messages of all connections together; at the bound reading pauses";
+        "bytes read but not delivered (incomplete messages, paused connections) of all together; at the bound reading pauses";
     "accept_no_content_length" accept_no_content_length: bool = false, switch().live(),
         "take a message without Content-Length as one without body, instead of an error";
     "crlf_ping" crlf_ping: bool = true, switch().live(),

@@ -104,6 +104,9 @@ fn defaults_are_those_of_the_design() {
         ("worker_hold", "5s"),
         ("worker_stall", "50ms"),
         ("handoff", "round_robin"),
+        ("queue_high", "auto"),
+        ("queue_low", "auto"),
+        ("pause_reading", "yes"),
         ("send_timeout", "10s"),
         ("connect_timeout", "10s"),
         ("fd_cache", "64"),
@@ -481,13 +484,11 @@ fn values_may_be_spelt_as_the_field_does() {
 
 #[test]
 fn what_comes_later_takes_its_default_only() {
-    for (key, good, bad) in [
-        (
-            "accept_aliases",
-            &["no", "off", "0"][..],
-            &["yes", "1", "maybe"][..],
-        ),
-    ] {
+    for (key, good, bad) in [(
+        "accept_aliases",
+        &["no", "off", "0"][..],
+        &["yes", "1", "maybe"][..],
+    )] {
         for value in good {
             assert!(set(key, value).is_ok(), "{key} = {value}");
         }

@@ -18,6 +18,7 @@ const PAUSE_MS: u64 = 250;
 const SILENT: Interest = Interest {
     read: false,
     write: false,
+    end: false,
     one_shot: true,
 };
 

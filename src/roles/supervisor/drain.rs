@@ -56,7 +56,8 @@ impl Supervisor {
 /// Something on it may still have to be answered.
 fn is_asked(slot: &Slot) -> bool {
     // Unread data may be a request.
-    let unread = slot.supervised.phase.get() & (phase::WAITING | phase::DEFERRED) != 0;
+    let waits = phase::WAITING | phase::DEFERRED | phase::STOPPED;
+    let unread = slot.supervised.phase.get() & waits != 0;
     unread
         || slot.output.pending_answers.load_sync() > 0
         || matches!(slot.owner().state(), OwnerState::Lent | OwnerState::Reading)

@@ -35,6 +35,11 @@ pub(super) enum Wrote {
 
 impl Supervisor {
     pub(super) fn flush(&mut self, index: u32, slot: &Slot) {
+        self.write_out(index, slot);
+        self.note_low(index, slot);
+    }
+
+    fn write_out(&mut self, index: u32, slot: &Slot) {
         let context = self.context.clone();
         let Some(before) = gate::take_to_flush(&slot.output.gate, self.me) else {
             self.wait_for_holder(index, slot);
@@ -58,6 +63,7 @@ impl Supervisor {
         }
         loop {
             self.take_inbox(index, slot);
+            self.note_high(slot);
             if before.has(GateWord::CONNECTING) {
                 gate::release_async(&slot.output.gate);
                 self.schedule(index, slot);
@@ -96,9 +102,6 @@ impl Supervisor {
                     return;
                 }
             }
-        }
-        if slot.supervised.phase.get() & phase::ROOM_WANTED != 0 {
-            self.tell_writable(index, slot);
         }
         if slot.supervised.phase.get() & phase::HALF_CLOSED != 0 {
             self.end_if_answered(index, slot);

@@ -97,7 +97,9 @@ impl Supervisor {
         if owner.state() != OwnerState::Idle {
             return;
         }
-        if !self.lend(index, slot, owner, read_closed) {
+        if self.is_stopped(index, slot) {
+            self.stop_reading(index, slot);
+        } else if !self.lend(index, slot, owner, read_closed) {
             self.set_phase(slot, phase::WAITING);
             self.waiting
                 .push_back((index, owner.generation(), read_closed));
@@ -124,9 +126,9 @@ impl Supervisor {
         }
         lent::link(&self.context.segment, &mut heads, seat, index);
         self.lent_heads = heads;
+        self.sticky.note(index, Some(seat));
         self.count(Counter::Handoffs, 1);
         if let Some(worker) = self.context.segment.workers().get(seat) {
-        self.sticky.note(index, Some(seat));
             worker.lends.bump(1);
         }
         // From now on a message may begin that the supervisor is not told of.
@@ -230,10 +232,10 @@ impl Supervisor {
             || !self.room_wanted.is_empty()
             || !self.no_room.is_empty()
             || !self.look_again.is_empty()
-    }
-
             // Or it would pass for stalled until the next connection is lent, to others.
             || self.seats.iter().any(|seat| seat.stalled)
+    }
+
     /// Looks for stalled workers (P3), while something is lent.
     pub(super) fn tick(&mut self) {
         if !self.needs_tick() || self.now_ms < self.tick_ms + super::TICK_MS {

@@ -11,6 +11,7 @@ mod death;
 mod dial;
 mod drain;
 mod ending;
+mod flow;
 mod flush;
 mod greeting;
 mod handoff;
@@ -20,8 +21,8 @@ mod listeners;
 mod notices;
 mod peers;
 mod priority;
-mod table;
 mod sticky;
+mod table;
 mod timers;
 
 use std::collections::{HashMap, VecDeque};
@@ -51,8 +52,8 @@ use handoff::Seat;
 use listeners::{Given, Socket};
 use peers::Peer;
 use priority::Priority;
-
 use sticky::Sticky;
+
 const TOKEN_WAKE: u64 = u64::MAX;
 const TOKEN_ANNOUNCED: u64 = u64::MAX - 1;
 const TOKEN_LISTENER: u64 = 1 << 63;
@@ -62,6 +63,7 @@ const LOG_WARNING: u8 = 2;
 const LEVEL_READ: Interest = Interest {
     read: true,
     write: false,
+    end: false,
     one_shot: false,
 };
 const LOG_ERROR: u8 = 1;
@@ -107,9 +109,9 @@ pub struct Supervisor {
     spare_fds: Vec<sys::Fd>,
     seats: Vec<Seat>,
     next_seat: usize,
+    sticky: Sticky,
     /// First lent connection of each seat, see `lent`.
     lent_heads: Vec<u32>,
-    sticky: Sticky,
     lent_count: u32,
     /// Connections with unread data that no worker could take yet: (slot, generation, read_closed).
     waiting: VecDeque<(u32, u32, bool)>,
@@ -236,9 +238,9 @@ impl Supervisor {
             peers: (0..=participants).map(|_| Peer::default()).collect(),
             seats: segment.workers().iter().map(|_| Seat::default()).collect(),
             next_seat: 0,
+            sticky: Sticky::new(slots, segment.workers().len())?,
             lent_heads: segment.workers().iter().map(|_| lent::NONE).collect(),
             lent_count: 0,
-            sticky: Sticky::new(slots, segment.workers().len())?,
             waiting: VecDeque::new(),
             deferred: VecDeque::new(),
             no_room: VecDeque::new(),

@@ -104,12 +104,13 @@ impl Supervisor {
         }
     }
 
-    /// A connection's queue is empty again after a sender was refused.
+    /// A connection's queue is down again after it was full or a sender was refused.
     pub(super) fn tell_writable(&mut self, index: u32, slot: &Slot) {
         let context = self.context.clone();
+        let wanted = phase::ROOM_WANTED | phase::EMPTY_WANTED;
         // The end of a connection is the last that is told of it.
-        if slot.supervised.phase.get() & phase::ENDING != 0 {
-            self.clear_phase(slot, phase::ROOM_WANTED);
+        if slot.supervised.phase.get() & phase::ENDING != 0 || !context.wants.writable {
+            self.clear_phase(slot, wanted);
             return;
         }
         let queued = context.segment.participants().queued_bytes();
@@ -120,15 +121,11 @@ impl Supervisor {
             self.wait_for_room(index, slot);
             return;
         }
-        if !context.wants.writable {
-            self.clear_phase(slot, phase::ROOM_WANTED);
-            return;
-        }
         let Some(block) = blocks.alloc(self.me) else {
             self.wait_for_room(index, slot);
             return;
         };
-        self.clear_phase(slot, phase::ROOM_WANTED);
+        self.clear_phase(slot, wanted);
         if let Some(head) = blocks.head(block) {
             head.kind.set(KIND_WRITABLE);
             head.conn_id
@@ -157,11 +154,7 @@ impl Supervisor {
                 continue;
             }
             self.clear_phase(slot, phase::ROOM_LISTED);
-            if slot.supervised.phase.get() & phase::ROOM_WANTED != 0
-                && slot.output.queue_head.get() == 0
-            {
-                self.tell_writable(index, slot);
-            }
+            self.note_low(index, slot);
         }
     }
 

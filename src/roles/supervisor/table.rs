@@ -83,6 +83,7 @@ impl Supervisor {
         let interest = Interest {
             read: !opening.connecting,
             write: outbound,
+            end: false,
             one_shot: true,
         };
         self.poll
@@ -141,8 +142,8 @@ impl Supervisor {
         let supervised = &slot.supervised;
         SlotLinks(segment).set_link(index, Link::UNLINKED);
         lent::reset(segment, index);
-        supervised.duplicates.set(0);
         self.sticky.note(index, None);
+        supervised.duplicates.set(0);
         supervised.created_ms.set(self.now_ms);
         supervised.progress_ms.set(self.now_ms);
         supervised.activity_ms.set(self.now_ms);
@@ -212,10 +213,13 @@ impl Supervisor {
         if now & phase::FD_CLOSED != 0 {
             return;
         }
+        self.lend_kept_input(index, slot);
+        let now = slot.supervised.phase.get();
         let owner = slot.owner();
         let connecting = GateWord(slot.output.gate.load_sync()).has(GateWord::CONNECTING);
+        let waits = phase::WAITING | phase::DEFERRED | phase::STOPPED;
         let idle = owner.state() == OwnerState::Idle
-            && now & (phase::WAITING | phase::DEFERRED | phase::ENDING | phase::HALF_CLOSED) == 0
+            && now & (waits | phase::ENDING | phase::HALF_CLOSED) == 0
             && !connecting;
         let watched = now & phase::WATCHED != 0 && owner.state() == OwnerState::Held;
         let read = idle || watched || now & phase::LINGERING != 0;
@@ -224,12 +228,14 @@ impl Supervisor {
         let holder = GateWord(slot.output.gate.load_sync()).holder();
         let ours = (holder == 0 || holder == self.me) && now & phase::LOOK_AGAIN == 0;
         let write = connecting || (ours && slot.output.queue_head.get() != 0);
-        // Half-closed and nothing queued: armed with nothing, the kernel still reports a reset.
+        // Half-closed or stopped: armed with nothing, the kernel still reports a reset.
+        let stopped = now & phase::STOPPED != 0 && owner.state() == OwnerState::Idle;
         let watch = now & phase::HALF_CLOSED != 0 && owner.state() == OwnerState::Idle;
-        if read || write || watch {
+        if read || write || watch || stopped {
             let interest = Interest {
                 read,
                 write,
+                end: stopped && now & phase::STOPPED_FIN == 0,
                 one_shot: true,
             };
             let fd = slot.identity.fd.get();
@@ -274,7 +280,9 @@ impl Supervisor {
             self.flush(index, slot);
         }
         let read_closed = event.read_closed || event.hangup_or_error || event.priority;
-        if event.readable || read_closed {
+        if slot.supervised.phase.get() & (phase::STOPPED | phase::ENDING) == phase::STOPPED {
+            self.on_stopped_event(index, slot, event);
+        } else if event.readable || read_closed {
             match slot.owner().state() {
                 OwnerState::Idle if now & phase::HALF_CLOSED == 0 => {
                     self.lend_or_wait(index, slot, read_closed)
@@ -328,6 +336,9 @@ impl Supervisor {
         if bits & post::WANTS_ROOM != 0 {
             self.set_phase(slot, phase::ROOM_WANTED);
         }
+        if bits & post::WANTS_EMPTY != 0 {
+            self.set_phase(slot, phase::EMPTY_WANTED);
+        }
         if bits & post::PEER_FIN != 0 && slot.supervised.phase.get() & phase::HALF_CLOSED == 0 {
             self.set_phase(slot, phase::HALF_CLOSED);
             slot.supervised.activity_ms.set(self.now_ms);
@@ -349,11 +360,7 @@ impl Supervisor {
         if bits & (post::PEER_FIN | post::ANSWERED) != 0 {
             self.end_if_answered(index, slot);
         }
-        if slot.supervised.phase.get() & phase::ROOM_WANTED != 0
-            && slot.output.queue_head.get() == 0
-        {
-            self.tell_writable(index, slot);
-        }
+        self.note_low(index, slot);
         if !slot.is_open() || slot.supervised.phase.get() & phase::ENDING != 0 {
             return;
         }

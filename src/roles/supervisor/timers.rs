@@ -24,14 +24,16 @@ impl Supervisor {
         let ending = now & phase::ENDING != 0;
         // An end that does not wait for output waits for a reader or a gate holder, without a deadline.
         let outputs = !ending || now & phase::GRACEFUL != 0;
-        let half_closed = now & phase::HALF_CLOSED != 0 && !ending;
+        let half_closed = now & (phase::HALF_CLOSED | phase::STOPPED_FIN) != 0 && !ending;
         let lingering = now & phase::LINGERING != 0;
-        let unread = now & (phase::WAITING | phase::DEFERRED) != 0
-            || matches!(state, OwnerState::Lent | OwnerState::Reading);
+        let unread = now & (phase::WAITING | phase::DEFERRED | phase::STOPPED) != 0
+            || matches!(state, OwnerState::Lent | OwnerState::Reading)
+            || (state == OwnerState::Idle && slot.has_kept_input());
         let connecting = gate.has(GateWord::CONNECTING);
         Times {
             connecting: connecting && now & phase::FD_CLOSED == 0 && outputs,
-            idle: state == OwnerState::Idle && now & (phase::WAITING | phase::ENDING) == 0,
+            idle: state == OwnerState::Idle
+                && now & (phase::WAITING | phase::STOPPED | phase::ENDING) == 0,
             // Progress counts from when we saw the queue begin; an inbox behind a holder that is
             // stopped counts too.
             queued: now & phase::QUEUED != 0

@@ -36,12 +36,14 @@ const END: u64 = u64::MAX - 2;
 const READ: Interest = Interest {
     read: true,
     write: false,
+    end: false,
     one_shot: false,
 };
 /// Level-triggered with no wish: the kernel still reports a hangup, and nothing else.
 const HANGUP_ONLY: Interest = Interest {
     read: false,
     write: false,
+    end: false,
     one_shot: false,
 };
 /// Ring entries taken in one step, so that held connections get their turn.

@@ -15,7 +15,7 @@ use crate::sync::{Ordering, Word};
 use crate::sys::clock::monotonic_ms;
 use crate::sys::{Errno, sock};
 use crate::table::slot::{Slot, post};
-use crate::table::{partial, phase};
+use crate::table::{flow, partial, phase};
 use std::ops::Range;
 use std::os::fd::RawFd;
 
@@ -34,6 +34,16 @@ struct Framed {
     used: usize,
     /// The connection goes back with these reasons.
     end: Option<u32>,
+}
+
+/// What follows a delivered message.
+enum Delivered {
+    /// The next one.
+    GoOn,
+    /// None for now: the host has paused the connection, or its output is above high-water.
+    Stopped,
+    /// None at all: the connection is to end.
+    Ended,
 }
 
 /// Where the connection goes after the turn.
@@ -81,6 +91,16 @@ impl Worker {
         };
         let mut data = false;
         for _ in 0..READS_PER_TURN {
+            if self.is_stopped(&conn) {
+                return After::GiveBack(0);
+            }
+            if let Some(n) = self.take_kept(&conn) {
+                data = true;
+                if let Some(reasons) = self.frame(&conn, n, true).end {
+                    return After::GiveBack(reasons);
+                }
+                continue;
+            }
             // All parked input together is at its bound: what would have to be parked is not read. Who
             // already has an unfinished message goes on, that is how room is made.
             let no_room = slot.input.partial_head.get() == 0
@@ -169,11 +189,36 @@ impl Worker {
         let mut pongs = 0;
         let mut waiting: Option<Complete> = None;
         let mut parked = None;
+        let mut stopped = false;
         let mut end = None;
         while at < n && end.is_none() {
             let input = self.buffer.get(at..n).unwrap_or_default();
             let before = framer;
-            match framer.feed(input, now_ms as u32, &limits) {
+            let step = framer.feed(input, now_ms as u32, &limits);
+            // Now it is known what follows the message before this.
+            let more = matches!(step, Step::Message { .. });
+            if !matches!(step, Step::More { .. })
+                && let Some(previous) = waiting.take()
+            {
+                match self.deliver(conn, previous, more) {
+                    Delivered::GoOn => {}
+                    Delivered::Stopped => {
+                        // From here on as if it had not been read.
+                        framer = before;
+                        stopped = true;
+                        if park {
+                            parked = Some(at..n);
+                            at = n;
+                        }
+                        break;
+                    }
+                    Delivered::Ended => {
+                        end = Some(0);
+                        break;
+                    }
+                }
+            }
+            match step {
                 Step::More { .. } if !park && framer.in_message() => {
                     framer = before;
                     break;
@@ -192,12 +237,6 @@ impl Worker {
                 } => {
                     let range = at + start..at + stop;
                     at += stop;
-                    if let Some(previous) = waiting.take()
-                        && !self.deliver(conn, previous, true)
-                    {
-                        end = Some(0);
-                        break;
-                    }
                     let place = self.gather(conn, range);
                     waiting = Some(Complete {
                         place,
@@ -208,12 +247,6 @@ impl Worker {
                 Step::Ping { end: stop } => {
                     at += stop;
                     // The pong comes after the answers to what was before the ping.
-                    if let Some(previous) = waiting.take()
-                        && !self.deliver(conn, previous, false)
-                    {
-                        end = Some(0);
-                        break;
-                    }
                     self.member.count(&self.context, Counter::Pings, 1);
                     pongs += 1;
                     if live.crlf_ping && pongs <= PONGS_PER_READ {
@@ -233,17 +266,16 @@ impl Worker {
                     header_length,
                 } => {
                     let range = at + start..at + stop;
-                    if let Some(previous) = waiting.take() {
-                        let _ = self.deliver(conn, previous, false);
-                    }
                     end = Some(self.refuse(conn, range, n, error, header_length));
                 }
             }
         }
-        if let Some(last) = waiting.take()
-            && !self.deliver(conn, last, false)
-        {
-            end = end.or(Some(0));
+        if let Some(last) = waiting.take() {
+            match self.deliver(conn, last, false) {
+                Delivered::GoOn => {}
+                Delivered::Stopped => stopped = true,
+                Delivered::Ended => end = end.or(Some(0)),
+            }
         }
         self.uncork(conn);
         if end.is_none() {
@@ -251,9 +283,14 @@ impl Worker {
                 self.heard_pong(conn);
             }
             conn.slot.set_framer_words(framer.to_words());
-            match parked {
-                Some(range) => end = self.park(conn, range, now_ms),
-                None => conn.slot.input.message_started_ms.set(0),
+            if !framer.in_message() {
+                conn.slot.input.message_started_ms.set(0);
+            } else if conn.slot.input.partial_head.get() == 0 {
+                conn.slot.input.message_started_ms.set(now_ms);
+            }
+            end = parked.and_then(|range| self.park(conn, range));
+            if stopped {
+                end = end.or(Some(0));
             }
         }
         Framed { used: at, end }
@@ -283,11 +320,30 @@ impl Worker {
         }
     }
 
-    /// The bytes of an unfinished message stay in blocks while nobody reads.
-    fn park(&mut self, conn: &Conn<'_>, range: Range<usize>, now_ms: u64) -> Option<u32> {
-        if conn.slot.input.partial_head.get() == 0 {
-            conn.slot.input.message_started_ms.set(now_ms);
+    fn is_stopped(&self, conn: &Conn<'_>) -> bool {
+        let target = (conn.index, conn.slot, conn.generation);
+        flow::is_stopped(&self.context.segment, target, &self.context.live())
+    }
+
+    /// What was read and kept when reading stopped is in the buffer again, as if it were read now: so
+    /// many bytes.
+    fn take_kept(&mut self, conn: &Conn<'_>) -> Option<usize> {
+        if !conn.slot.has_kept_input() {
+            return None;
         }
+        let segment = &self.context.segment;
+        let me = self.member.holder;
+        self.assembly.clear();
+        partial::take(segment, me, conn.index, conn.slot, &mut self.assembly);
+        let n = self.assembly.len().min(READ_BYTES);
+        let room = self.buffer.get_mut(..n).unwrap_or_default();
+        room.copy_from_slice(self.assembly.get(..n).unwrap_or_default());
+        Some(n)
+    }
+
+    /// The bytes of an unfinished message, or what was read before reading stopped, stay in blocks while
+    /// nobody reads.
+    fn park(&mut self, conn: &Conn<'_>, range: Range<usize>) -> Option<u32> {
         let bytes = self.buffer.get(range).unwrap_or_default();
         let holder = self.member.holder;
         if partial::append(
@@ -331,8 +387,8 @@ impl Worker {
         Place::Assembly
     }
 
-    /// Calls `on_message`. False: the connection is to end, nothing more is delivered.
-    fn deliver(&mut self, conn: &Conn<'_>, complete: Complete, more: bool) -> bool {
+    /// Calls `on_message`.
+    fn deliver(&mut self, conn: &Conn<'_>, complete: Complete, more: bool) -> Delivered {
         let slot = conn.slot;
         let first = slot.input.messages_in.get() == 0;
         slot.input.messages_in.bump(1);
@@ -391,9 +447,15 @@ impl Worker {
         if verdict < 0 {
             slot.want(conn.generation, Reason::Host, 0, false);
             self.context.post(conn.index, slot, post::END);
-            return false;
+            return Delivered::Ended;
         }
-        !self.is_ending(slot)
+        if self.is_ending(slot) {
+            Delivered::Ended
+        } else if self.is_stopped(conn) {
+            Delivered::Stopped
+        } else {
+            Delivered::GoOn
+        }
     }
 
     /// The host (in the callback) or the supervisor asked for the end of this connection.

@@ -5,11 +5,13 @@ use crate::sys::event::EventFd;
 const ONE_SHOT: Interest = Interest {
     read: true,
     write: false,
+    end: false,
     one_shot: true,
 };
 const DISARMED: Interest = Interest {
     read: false,
     write: false,
+    end: false,
     one_shot: true,
 };
 

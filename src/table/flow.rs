@@ -1,0 +1,53 @@
+//! Back-pressure: what is queued on a connection, and whether it may be read. Anybody may ask.
+//!
+//! A connection is not read while the host has paused it, or while its own output is above high-water.
+//! Its worker then keeps what it has read and not delivered (`Slot::has_kept_input`) and gives it back.
+
+use crate::pure::settings::Settings;
+use crate::pure::words::GateWord;
+use crate::sync::Word;
+use crate::table::phase;
+use crate::table::rare::mark;
+use crate::table::segment::Segment;
+use crate::table::slot::Slot;
+
+/// Gate word and queued bytes, inbox and queue. An inbox that moves into the queue between two loads
+/// would be counted twice: then once more.
+pub fn queued(segment: &Segment, slot: &Slot) -> (GateWord, u64) {
+    let mut gate = GateWord(slot.output.gate.load_sync());
+    let mut bytes = 0;
+    for _ in 0..8 {
+        let head = segment.blocks().head(gate.inbox());
+        let inbox = head.map_or(0, |head| head.inbox_bytes.get());
+        bytes = u64::from(slot.output.queued_bytes.load_sync()) + u64::from(inbox);
+        let after = GateWord(slot.output.gate.load_sync());
+        if after.inbox() == gate.inbox() {
+            break;
+        }
+        gate = after;
+    }
+    (gate, bytes)
+}
+
+/// The host has paused it.
+pub fn is_paused(segment: &Segment, index: u32, generation: u32) -> bool {
+    segment
+        .rare(index)
+        .is_some_and(|rare| rare.has(generation, mark::PAUSED))
+}
+
+/// It is not read because of its own output: above high-water, or not yet down to low-water.
+pub fn is_slowed(segment: &Segment, slot: &Slot, settings: &Settings) -> bool {
+    settings.pause_reading
+        && (slot.supervised.phase.load_sync() & phase::ABOVE_HIGH != 0
+            || queued(segment, slot).1 > settings.water().high)
+}
+
+/// Nothing more of it is read, and nothing more delivered.
+pub fn is_stopped(
+    segment: &Segment,
+    (index, slot, generation): (u32, &Slot, u32),
+    settings: &Settings,
+) -> bool {
+    is_paused(segment, index, generation) || is_slowed(segment, slot, settings)
+}
