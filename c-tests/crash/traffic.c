@@ -154,7 +154,12 @@ void traffic_open(bool reject, bool stall) {
     write_part(parts, i ? 2500 : 65600);
     ask(talk_open(SLOW, "X-Big: 3\r\n"));
   }
-  ask_both(talk_open(PAUSES, "X-Pause: 1\r\n"));
+  for (int i = 0; i < 2; i++) {
+    talk *pauses = talk_open(PAUSES, "X-Pause: 1\r\n");
+    ask_both(pauses);
+    pauses->to_end = i;
+    if (i) h_half_close(pauses->peer);
+  }
   talk *flood = talk_open(FULL, "X-Flood: 1\r\nX-Silent: 1\r\n");
   ask(flood);
   for (int i = 0; i < 3; i++) ask(talk_open(HOST_ENDS, host_ends[i]));

@@ -126,7 +126,7 @@ impl Supervisor {
         }
         lent::link(&self.context.segment, &mut heads, seat, index);
         self.lent_heads = heads;
-        self.sticky.note(index, Some(seat));
+        self.sticky.remember(index, Some(seat));
         self.count(Counter::Handoffs, 1);
         if let Some(worker) = self.context.segment.workers().get(seat) {
             worker.lends.bump(1);

@@ -24,7 +24,7 @@ impl Sticky {
     }
 
     /// `None`: the slot has a new connection.
-    pub fn note(&mut self, index: u32, seat: Option<usize>) {
+    pub fn remember(&mut self, index: u32, seat: Option<usize>) {
         if let Some(last) = self.last.get_mut(index as usize) {
             *last = seat.map_or(0, |seat| seat as u16 + 1);
         }

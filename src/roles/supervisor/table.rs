@@ -142,7 +142,7 @@ impl Supervisor {
         let supervised = &slot.supervised;
         SlotLinks(segment).set_link(index, Link::UNLINKED);
         lent::reset(segment, index);
-        self.sticky.note(index, None);
+        self.sticky.remember(index, None);
         supervised.duplicates.set(0);
         supervised.created_ms.set(self.now_ms);
         supervised.progress_ms.set(self.now_ms);

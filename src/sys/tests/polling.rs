@@ -105,6 +105,26 @@ fn the_end_of_the_peers_data_is_no_hangup() {
 }
 
 #[test]
+fn the_end_alone_is_told_of_and_no_data() {
+    let mut poll = Poll::new().unwrap();
+    let (dialled, accepted) = connection();
+    let end = Interest {
+        end: true,
+        ..DISARMED
+    };
+    poll.add(accepted.as_raw(), 1, end).unwrap();
+    send(&dialled, b"data").unwrap();
+    await_ready(accepted.as_raw(), READ);
+    assert!(wait(&mut poll, 0).is_empty());
+    sock::shutdown_write(dialled.as_raw());
+    let events = wait(&mut poll, PATIENCE_MS);
+    assert_eq!(events.len(), 1);
+    assert!(events[0].read_closed);
+    assert!(!events[0].readable && !events[0].hangup_or_error);
+    assert!(wait(&mut poll, 0).is_empty());
+}
+
+#[test]
 fn an_urgent_byte_is_flagged_and_keeps_no_reader_busy() {
     let mut poll = Poll::new().unwrap();
     let (dialled, accepted) = connection();
