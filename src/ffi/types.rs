@@ -115,7 +115,8 @@ pub const SIPWIRE_CONN_CLOSING: u32 = 8;
 pub const SIPWIRE_CONN_HALF_CLOSED: u32 = 16;
 /// Not read: sipwire_conn_pause.
 pub const SIPWIRE_CONN_PAUSED: u32 = 64;
-/// Not read: its own output is above queue_high, or not yet down to queue_low (setting pause_reading).
+/// Not read (setting pause_reading): its own output is above queue_high, or not yet down to queue_low; or it
+/// has some, and all queues together are above 3/4 of wq_max.
 pub const SIPWIRE_CONN_SLOWED: u32 = 128;
 /// With the supervisor.
 pub const SIPWIRE_OWNER_IDLE: i32 = 0;

@@ -36,11 +36,21 @@ pub fn is_paused(segment: &Segment, index: u32, generation: u32) -> bool {
         .is_some_and(|rare| rare.has(generation, mark::PAUSED))
 }
 
-/// It is not read because of its own output: above high-water, or not yet down to low-water.
+/// All queues together are not yet full, but nearly.
+pub fn total_is_high(segment: &Segment, settings: &Settings) -> bool {
+    segment.participants().queued_bytes() > settings.wq_max_bytes / 4 * 3
+}
+
+/// It is not read because of its own output: above high-water, or not yet down to low-water; or any,
+/// while all queues together are nearly full, so that many such peers are slowed before one is closed.
 pub fn is_slowed(segment: &Segment, slot: &Slot, settings: &Settings) -> bool {
-    settings.pause_reading
-        && (slot.supervised.phase.load_sync() & phase::ABOVE_HIGH != 0
-            || queued(segment, slot).1 > settings.water().high)
+    if !settings.pause_reading {
+        return false;
+    }
+    let (_, queued) = queued(segment, slot);
+    slot.supervised.phase.load_sync() & phase::ABOVE_HIGH != 0
+        || queued > settings.water().high
+        || (queued > 0 && total_is_high(segment, settings))
 }
 
 /// Nothing more of it is read, and nothing more delivered.

@@ -43,7 +43,7 @@ pub const KEPT: u32 = PINGS | FLOW_TIMED;
 pub const ABOVE_HIGH: u32 = 1 << 16;
 /// `on_writable` when the queue is empty: a sender was refused although it was at low-water.
 pub const EMPTY_WANTED: u32 = 1 << 17;
-/// Idle with something to read, and not to be read: paused by the host, or `ABOVE_HIGH`.
+/// Idle with something to read, and not to be read: see `flow::is_stopped`.
 pub const STOPPED: u32 = 1 << 18;
 /// The peer's FIN came meanwhile, behind what is not read.
 pub const STOPPED_FIN: u32 = 1 << 19;

@@ -3,7 +3,7 @@
 //! One that is not to be read is noticed when it has something to read, not before: until then it is
 //! armed like any other, so that its lifetime runs. From then on (STOPPED) it is armed for the peer's
 //! FIN and a reset alone, and its lifetime stands still. Whatever may end that looks again: the queue at
-//! low-water, `sipwire_conn_resume`, a changed setting.
+//! low-water, `sipwire_conn_resume`, a changed setting, the tick when all queues together were nearly full.
 
 use super::Supervisor;
 use super::ending::Mode;
@@ -39,8 +39,12 @@ impl Supervisor {
         if low && now & phase::ROOM_WANTED != 0 || queued == 0 && now & phase::EMPTY_WANTED != 0 {
             self.tell_writable(index, slot);
         }
-        if now & phase::STOPPED != 0 && !self.is_stopped(index, slot) {
-            self.read_again(index, slot);
+        if now & phase::STOPPED != 0 {
+            if !self.is_stopped(index, slot) {
+                self.read_again(index, slot);
+            } else if flow::total_is_high(&self.context.segment, &self.live) {
+                self.wait_for_room(index, slot);
+            }
         }
     }
 
@@ -53,6 +57,10 @@ impl Supervisor {
     pub(super) fn stop_reading(&mut self, index: u32, slot: &Slot) {
         self.note_high(slot);
         self.set_phase(slot, phase::STOPPED);
+        // Perhaps for want of room in all queues together, which others make.
+        if slot.supervised.phase.get() & phase::ABOVE_HIGH == 0 {
+            self.wait_for_room(index, slot);
+        }
         self.arm(index, slot);
         self.schedule(index, slot);
     }

@@ -128,7 +128,7 @@ pub struct Supervisor {
     /// to a worker for it.
     closes: VecDeque<(u32, u32)>,
     lent_closes: Vec<(u32, OwnerWord)>,
-    /// Empty queues whose senders wait for room in all queues together.
+    /// Connections that wait for room in all queues together: their senders, or they are not read.
     room_wanted: VecDeque<(u32, u32)>,
     notices: VecDeque<u32>,
     lent_notices: Vec<notices::LentNotice>,

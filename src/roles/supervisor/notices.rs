@@ -12,7 +12,10 @@ use crate::roles::sender::UNREPORTED;
 use crate::shm::journal::Step;
 use crate::sync::{Ordering, Word};
 use crate::table::slot::{Output, Slot};
-use crate::table::{phase, queue};
+use crate::table::{flow, phase, queue};
+
+/// Connections that wait for room in all queues together and are looked at in one tick.
+const ROOM_PER_TICK: usize = 256;
 
 /// A notice in some worker's ring (or told just now).
 pub struct LentNotice {
@@ -113,11 +116,10 @@ impl Supervisor {
             self.clear_phase(slot, wanted);
             return;
         }
-        let queued = context.segment.participants().queued_bytes();
         // Not at the limit itself: the next message would be refused again.
         let blocks = context.segment.blocks();
         let few = blocks.in_use() > blocks.blocks.len() as u64 / 4 * 3;
-        if few || queued > self.live.wq_max_bytes / 4 * 3 {
+        if few || flow::total_is_high(&context.segment, &self.live) {
             self.wait_for_room(index, slot);
             return;
         }
@@ -135,7 +137,7 @@ impl Supervisor {
     }
 
     /// All queues together are still full: looked at again from the tick.
-    fn wait_for_room(&mut self, index: u32, slot: &Slot) {
+    pub(super) fn wait_for_room(&mut self, index: u32, slot: &Slot) {
         if slot.supervised.phase.get() & phase::ROOM_LISTED == 0 {
             self.set_phase(slot, phase::ROOM_LISTED);
             self.room_wanted
@@ -143,9 +145,12 @@ impl Supervisor {
         }
     }
 
-    /// From the tick: those that wait for room in all queues together.
+    /// From the tick: those that wait for room in all queues together. A few at a time: each makes it less.
     pub(super) fn serve_room_wanted(&mut self) {
-        for (index, generation) in core::mem::take(&mut self.room_wanted) {
+        for _ in 0..self.room_wanted.len().min(ROOM_PER_TICK) {
+            let Some((index, generation)) = self.room_wanted.pop_front() else {
+                break;
+            };
             let context = self.context.clone();
             let Some(slot) = context.segment.slot(index) else {
                 continue;
