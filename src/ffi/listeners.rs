@@ -81,9 +81,11 @@ pub unsafe extern "C" fn sipwire_listener_state(
         // SAFETY: the caller's promise.
         let instance = unsafe { shared(instance) }?;
         let record = record(instance, index)?;
+        // Once: code and line are about the same moment.
+        let state = record.state();
         // SAFETY: the caller's promise.
-        unsafe { copy_text(&listeners::line(record), line, size) };
-        match record.state() {
+        unsafe { copy_text(&listeners::line(record, state), line, size) };
+        match state {
             State::Wanted | State::Unwanted => Ok(SIPWIRE_LISTENER_PENDING),
             State::Open => Ok(SIPWIRE_LISTENER_OPEN),
             State::Failed(_) => Ok(SIPWIRE_LISTENER_FAILED),

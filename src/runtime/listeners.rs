@@ -78,10 +78,10 @@ impl Instance {
     }
 }
 
-/// One line about a listener that is not open, for people; "" for one that is.
-pub fn line(record: &Record) -> String {
+/// One line about a listener that is in this state, for people; "" for one that is open.
+pub fn line(record: &Record, state: State) -> String {
     let wanted = record.wanted();
-    match record.state() {
+    match state {
         State::Failed(errno) => cannot_listen(&format!("tcp:{wanted}"), Errno(errno)),
         State::Wanted => format!("tcp:{wanted} waits for the supervisor to open it"),
         State::Unwanted => format!(
