@@ -238,6 +238,7 @@ typedef struct h_frame { const char *data; size_t length, header_length, body_le
 h_peer *h_connect(const sipwire_addr *to);                    /* NULL only when told to expect it: errno */
 h_peer *h_connect_small(const sipwire_addr *to, int rcvbuf);  /* with a small receive buffer */
 h_peer *h_connect_from(const sipwire_addr *to, const char *source_ip, int rcvbuf);
+h_peer *h_connect_as(const sipwire_addr *to, const sipwire_addr *source, int rcvbuf); /* port 0: any; NULL: any address */
 h_peer *h_client(void);                                       /* connected to listener 0 */
 void h_write(h_peer *peer, const void *data, size_t length);  /* all of it; fails when the peer closed */
 void h_write_text(h_peer *peer, h_text text);

@@ -134,17 +134,17 @@ static h_peer *peer_new(int fd) {
   return peer;
 }
 
-h_peer *h_connect_from(const sipwire_addr *to, const char *source_ip, int rcvbuf) {
-  struct sockaddr_storage address;
+h_peer *h_connect_as(const sipwire_addr *to, const sipwire_addr *source, int rcvbuf) {
+  struct sockaddr_storage address, from;
   socklen_t length = to_sockaddr(to, &address);
   int fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
   if (fd < 0) return NULL;
   if (rcvbuf) setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof rcvbuf); /* before connect: it sets the window scale */
-  if (source_ip) {
-    struct sockaddr_in source = {.sin_family = AF_INET};
-    inet_pton(AF_INET, source_ip, &source.sin_addr);
-    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
-    if (bind(fd, (struct sockaddr *)&source, sizeof source) < 0) h_fail("harness", 0, "bind %s: %s", source_ip, strerror(errno));
+  if (source) {
+    if (source->port) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    else setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+    socklen_t from_length = to_sockaddr(source, &from);
+    if (bind(fd, (struct sockaddr *)&from, from_length) < 0) h_fail("harness", 0, "bind %s: %s", h_addr_text(source), strerror(errno));
   }
   if (connect(fd, (struct sockaddr *)&address, length) < 0) {
     int error = errno;
@@ -155,6 +155,12 @@ h_peer *h_connect_from(const sipwire_addr *to, const char *source_ip, int rcvbuf
   h_peer *peer = peer_new(fd);
   peer->local = socket_name(fd);
   return peer;
+}
+
+h_peer *h_connect_from(const sipwire_addr *to, const char *source_ip, int rcvbuf) {
+  sipwire_addr source = {.family = 4};
+  if (source_ip) inet_pton(AF_INET, source_ip, source.ip);
+  return h_connect_as(to, source_ip ? &source : NULL, rcvbuf);
 }
 
 h_peer *h_connect_small(const sipwire_addr *to, int rcvbuf) {
