@@ -80,11 +80,11 @@ int main(int argc, char **argv) {
   sipwire_target bad_family = target;
   bad_family.remote.family = 5;
   CHECK_RC(SIPWIRE_E_ARGUMENT, h_send_here(&bad_family, "x", 1, 1));
-  sipwire_target mixed = target, reserved = target;
+  sipwire_target mixed = target, flagged = target;
   mixed.local.family = 6;
   CHECK_RC(SIPWIRE_E_ARGUMENT, h_send_here(&mixed, "x", 1, 1));
-  reserved.reserved = 5;
-  CHECK_RC(SIPWIRE_E_ARGUMENT, h_send_here(&reserved, "x", 1, 1));
+  flagged.flags = 0x40000000;
+  CHECK_RC(SIPWIRE_E_ARGUMENT, h_send_here(&flagged, "x", 1, 1));
   CHECK_RC(SIPWIRE_E_ARGUMENT, sipwire_process_died(h_instance, 0));
   CHECK_RC(SIPWIRE_E_ARGUMENT, sipwire_process_died(h_instance, -5));
 

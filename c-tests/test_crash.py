@@ -48,7 +48,6 @@ EXEMPT = {
     ("src/roles/member.rs", "announce"): (NO_FDS,),
     ("src/roles/member.rs", "channel_closed"): (NO_FDS,),
     ("src/roles/sender.rs", "write_directly"): (RACE, "self.context.post", "slot.want"),
-    ("src/roles/sender.rs", "push_to_dial_list"): ("only at wq_max", "head.flags"),
     ("src/roles/supervisor/accept.rs", "pause_accept"): (NO_FDS,),
     ("src/roles/supervisor/accept.rs", "accepts_again"): (NO_FDS,),
     ("src/roles/supervisor/death.rs", "recover_slot"): (RACE, "let _ = slot.swap_owner", "self.clear_phase", "slot.supervised"),

@@ -166,6 +166,7 @@ CANNOT_SLEEP = {
     "madvise": ("map", "MADV_WIPEONFORK", "memory"),
     "sysconf": ("map", "", "tells"),
     "getpid": ("process", "", "tells"),
+    "getrandom": ("process:random", "GRND_NONBLOCK", "memory"),
     "getrlimit": ("process", "", "tells"),
     "syscall": ("process:thread_id|process:pidfd_open", "SYS_gettid|SYS_pidfd_open", "tells; makes one"),
     "kill": ("process:process_alive|process:end_at_once", "kill\\(pid, 0\\)|SIGKILL", "only asks; ends a test's process"),

@@ -82,6 +82,21 @@ extern "C" {
 #define SIPWIRE_E_SHUTTING_DOWN -2105
 
 /**
+ * Another open connection answers to this address.
+ */
+#define SIPWIRE_E_ALIAS_TAKEN -2110
+
+/**
+ * The setting accept_aliases is off.
+ */
+#define SIPWIRE_E_ALIASES_OFF -2111
+
+/**
+ * No flow token of ours, or an altered one.
+ */
+#define SIPWIRE_E_BAD_TOKEN -2112
+
+/**
  * Setting "participants" exhausted.
  */
 #define SIPWIRE_E_NO_PARTICIPANT -2200
@@ -230,6 +245,18 @@ extern "C" {
 #define SIPWIRE_SEND_FRESH 4
 
 /**
+ * A flow (RFC 5626): on the connection conn_id or SIPWIRE_E_NO_CONNECTION. Nothing is dialled, and an
+ * address of the target plays no part.
+ */
+#define SIPWIRE_SEND_FLOW 8
+
+/**
+ * An answer (RFC 3261 18.2.2): on the connection conn_id of the request, whatever its address; only when
+ * that has ended, to `remote`, which is the received address with the port of the Via.
+ */
+#define SIPWIRE_SEND_ANSWER 16
+
+/**
  * First message of its connection.
  */
 #define SIPWIRE_MESSAGE_FIRST 1
@@ -277,6 +304,22 @@ extern "C" {
  * The peer has sent FIN.
  */
 #define SIPWIRE_CONN_HALF_CLOSED 16
+
+/**
+ * See sipwire_conn_set_suspect.
+ */
+#define SIPWIRE_CONN_SUSPECT 32
+
+/**
+ * Not read: sipwire_conn_pause.
+ */
+#define SIPWIRE_CONN_PAUSED 64
+
+/**
+ * Not read (setting pause_reading): its own output is above queue_high, or not yet down to queue_low; or it
+ * has some, and all queues together are above 3/4 of wq_max.
+ */
+#define SIPWIRE_CONN_SLOWED 128
 
 /**
  * With the supervisor.
@@ -337,6 +380,11 @@ extern "C" {
  * Bytes of the longest header that sipwire_proxy_header writes.
  */
 #define SIPWIRE_PROXY_HEADER_MAX 107
+
+/**
+ * Size of a buffer for a flow token, its NUL included.
+ */
+#define SIPWIRE_FLOW_TOKEN_SIZE 29
 
 /**
  * Size of the array closed_by_reason: room for reasons to come.
@@ -496,7 +544,8 @@ typedef struct sipwire_conn_info {
    */
   uint64_t queued_bytes;
   /**
-   * Received bytes of a message that is not complete.
+   * Received bytes that are not delivered: of a message that is not complete, or read before reading
+   * stopped.
    */
   uint64_t partial_bytes;
   uint64_t bytes_in;
@@ -513,7 +562,10 @@ typedef struct sipwire_conn_info {
    */
   int32_t close_reason;
   int32_t close_error;
-  uint32_t reserved;
+  /**
+   * The connection is also found under its remote address with this port; 0: it has no alias.
+   */
+  uint32_t alias_port;
   /**
    * What sipwire_conn_set_keepalive set; SIPWIRE_KEEPALIVE_DEFAULT also by the setting crlf_keepalive.
    */
@@ -667,8 +719,10 @@ typedef struct sipwire_callbacks {
    */
   void (*on_close)(void *user, struct sipwire_instance *instance, const struct sipwire_conn_info *info);
   /**
-   * A connection on which a send was refused for want of room has an empty queue again. Rarely it
-   * comes for a connection that never was full; never after its on_close.
+   * A connection whose queue was above queue_high, or on which a send was refused for want of room, is
+   * down to queue_low; if it was refused although the queue was at queue_low, it is empty. When all
+   * queues together were full, also that has changed. Rarely it comes for a connection that never was
+   * full; never after its on_close.
    */
   void (*on_writable)(void *user, struct sipwire_instance *instance, const struct sipwire_conn_info *info);
   /**
@@ -715,9 +769,10 @@ typedef struct sipwire_target {
    */
   uint32_t conn_id;
   /**
-   * 0.
+   * By address, with the setting connections_per_destination above 1: messages of one hash (of the
+   * Call-ID, say) go over one connection as long as it lives. 0: each over the one with the least queued.
    */
-  uint32_t reserved;
+  uint32_t hash;
   /**
    * family 0: by id only.
    */
@@ -851,6 +906,8 @@ typedef struct sipwire_stats {
    * Connections that a drain cut at its deadline, with an answer or output still to come.
    */
   uint64_t drain_cut;
+  uint64_t aliases_added;
+  uint64_t aliases_refused;
 } sipwire_stats;
 
 /**
@@ -1349,11 +1406,15 @@ int32_t sipwire_listener_remove(struct sipwire_instance *instance, int32_t index
 
 /**
  * Sends one message. Written directly when nothing is queued on the connection, else queued and written
- * by the supervisor. Messages of one thread to one connection id, or to one address, arrive in the order
- * of its calls; one to an id may overtake one to the address that still waits for a dial.
+ * by the supervisor. Messages of one thread to one connection id, or to one address with one hash, arrive in
+ * the order of its calls as long as their connection lives; one to an id may overtake one to the address
+ * that still waits for a dial. With `connections_per_destination` above 1 and hash 0 each message may take
+ * another connection, and no order holds between them.
  *
- * `target`: connection id and/or remote address; without a connection to the address one is dialled
- * (unless the flags forbid it). `iov`, `iov_count`: the message in 1 to 1024 pieces; copied where need be,
+ * `target`: connection id and/or remote address. A connection is looked for by id, then by remote address
+ * and local address, then by alias (sipwire_conn_add_alias); without one the address is dialled (unless the
+ * flags forbid it), but never the one from which the peer had opened the connection of the id: there nobody
+ * listens. `iov`, `iov_count`: the message in 1 to 1024 pieces; copied where need be,
  * the caller's again on return. `cookie`: comes back in on_send_failed.
  *
  * Returns: SIPWIRE_SENT: the kernel took all of it; SIPWIRE_QUEUED: it is written later, or reported once by
@@ -1510,6 +1571,123 @@ int32_t sipwire_conn_set_keepalive(struct sipwire_instance *instance, uint32_t c
 int32_t sipwire_conn_set_flow_timer(struct sipwire_instance *instance,
                                     uint32_t conn_id,
                                     int64_t flow_timer_ms);
+
+/**
+ * How many bytes wait before a message that would be sent to `target` now. With a connection id: in the
+ * queue of that connection. With an address: in the queues of all open connections to it (and from
+ * `local`, unless that is none), connecting ones too; 0 when there is none. Messages that were sent to an
+ * address without a connection and that the supervisor has not yet seen are not counted, nor is what the
+ * kernel holds. With both, the connection if it still has that address, else the address, as sipwire_send
+ * does. The bytes compare with conn_wq_max, queue_high and queue_low; they may have changed on return.
+ *
+ * `target->flags` is 0; `target->hash` plays no part.
+ *
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_VERSION; SIPWIRE_E_NOT_ATTACHED;
+ * SIPWIRE_E_NO_CONNECTION: no connection with this id, and no address. On an error *out_bytes is untouched.
+ * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives; `target` points to a structure of its struct_size; `out_bytes` is valid.
+ */
+int32_t sipwire_queued(struct sipwire_instance *instance,
+                       const struct sipwire_target *target,
+                       uint64_t *out_bytes);
+
+/**
+ * Stops reading a connection until sipwire_conn_resume. What its peer sends waits in the kernel, whose
+ * window closes, so that the peer has to wait; nothing is lost. From inside an on_message of this
+ * connection it is exact: no further message of it is delivered, not even one that was read together with
+ * this one. From elsewhere a message whose delivery has begun, or begins in this instant, still comes.
+ * Pausing twice is pausing once. SIPWIRE_CONN_PAUSED shows it.
+ *
+ * Only reading stops: messages are sent as before, and the connection ends as before by
+ * sipwire_conn_close, a time limit, a reset of the peer, a drain or a stop; on_close then follows without
+ * the messages that were not delivered. The connection's lifetime runs while the peer has sent nothing
+ * that waits, and stands still from then on. When the peer ends its side meanwhile, the connection ends
+ * half_close_timeout later unless it is resumed before. The pause is the connection's: it outlives the
+ * thread or process that asked for it, and who pauses sees to it that somebody resumes.
+ *
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_CONNECTION.
+ * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives.
+ */
+int32_t sipwire_conn_pause(struct sipwire_instance *instance, uint32_t conn_id);
+
+/**
+ * Reads a connection again that sipwire_conn_pause stopped: what waits is delivered in its order, by any
+ * worker. Without a pause it does nothing; a pause that has not yet taken effect never does. A connection
+ * that is also above queue_high is read when it is down to queue_low.
+ *
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_CONNECTION.
+ * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives.
+ */
+int32_t sipwire_conn_resume(struct sipwire_instance *instance, uint32_t conn_id);
+
+/**
+ * Lets sends to the connection's remote address with this port take the connection, too: the alias
+ * parameter of a Via with the port of its sent-by (RFC 5923). Whoever the peer is, it then gets what is
+ * sent there: call it only for peers that may (a TLS certificate, a trusted network). A connection has
+ * one alias, a new one takes the place of the old; it ends with the connection. A send by this thread
+ * right behind the call takes the connection.
+ *
+ * An alias that another open connection answers to, by its remote address or by alias, is refused and
+ * counted, unless that one has it by alias and is suspect. Of two connections for which the same alias is
+ * asked at the same moment the first one that the supervisor sees has it, and the other is counted:
+ * sipwire_conn_info.alias_port tells.
+ *
+ * Returns: SIPWIRE_OK: it has it or will have it in a moment; SIPWIRE_E_ARGUMENT: port 0 or above 65535;
+ * SIPWIRE_E_ALIASES_OFF: the setting accept_aliases is off; SIPWIRE_E_ALIAS_TAKEN; SIPWIRE_E_NO_CONNECTION;
+ * SIPWIRE_E_TOTAL_QUEUE_FULL: too many wait for the supervisor, or no block is free; SIPWIRE_E_SHUTTING_DOWN;
+ * SIPWIRE_E_SUPERVISOR_GONE; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_ROLE: the thread is
+ * ending; SIPWIRE_E_SYSTEM (errno is set).
+ * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives.
+ */
+int32_t sipwire_conn_add_alias(struct sipwire_instance *instance, uint32_t conn_id, uint32_t port);
+
+/**
+ * Says (`on` not 0) that the connection does not answer, or takes that back (0). While it is suspect no
+ * send by address takes it: a new connection is dialled. Sends by id still go over it, its messages are
+ * delivered, and sipwire_conn_find does not find it. It is not closed.
+ *
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_CONNECTION.
+ * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives.
+ */
+int32_t sipwire_conn_set_suspect(struct sipwire_instance *instance, uint32_t conn_id, int32_t on);
+
+/**
+ * A token that names this connection and no other one ever (RFC 5626 section 5.2): 28 characters of
+ * A-Z a-z 0-9 - _, for the user part of a Route or Record-Route URI. Nobody can make or alter one without
+ * the key, which each sipwire_new draws anew. Written NUL-terminated to `out`, cut off to `size` bytes:
+ * SIPWIRE_FLOW_TOKEN_SIZE are enough.
+ *
+ * Returns: the token's length; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_CONNECTION.
+ * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives; `out` has room for `size` bytes or is NULL.
+ */
+int32_t sipwire_flow_token(struct sipwire_instance *instance, uint32_t conn_id, char *out, size_t size);
+
+/**
+ * The connection that a flow token names: send on it with SIPWIRE_SEND_FLOW. `token`: `length` bytes as they
+ * are in the message, not NUL-terminated.
+ *
+ * Returns: SIPWIRE_OK; SIPWIRE_E_BAD_TOKEN: not made here, or altered (an answer of 403, RFC 5626 section
+ * 5.3.1); SIPWIRE_E_NO_CONNECTION: the connection has ended, or the token says that it is of an earlier start
+ * (430); SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED. On failure *out_id is untouched.
+ * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives; `token` points to `length` bytes; `out_id` to a number.
+ */
+int32_t sipwire_flow_find(struct sipwire_instance *instance,
+                          const char *token,
+                          size_t length,
+                          uint32_t *out_id);
 
 /**
  * Whether a destination is listed now: it failed and is not dialled until its time is over. Open

@@ -15,7 +15,7 @@ static int32_t send_next(const sipwire_target *target, uint32_t tag, size_t size
 }
 
 /* Sends on the message's connection with tag X-Tag: X-Big large ones, or until one is refused (X-Flood); dials (X-Dial);
- * pauses the connection (X-Pause). */
+ * pauses the connection (X-Pause); asks for an alias with the number of the tag as port, or one above (X-Alias). */
 static int32_t script(sipwire_instance *instance, sipwire_message *m) {
   uint32_t tag = (uint32_t)field(m, "X-Tag"), number = (uint32_t)field(m, "X-Once");
   if (shared->delivered[number]++) h_fail("script", 0, "request %u was delivered twice", number);
@@ -23,6 +23,15 @@ static int32_t script(sipwire_instance *instance, sipwire_message *m) {
   sipwire_target here = h_to_conn(m->conn_id), there = h_to_addr(&shared->dialled), nowhere = h_to_addr(&shared->refused);
   for (int i = field(m, "X-Big"); i > 0; i--) send_next(&here, tag, BIG);
   for (int i = 0; i < 40 && field(m, "X-Flood") && send_next(&here, tag, BIG) > 0; i++) {}
+  if (field(m, "X-Alias")) {
+    sipwire_conn_add_alias(instance, m->conn_id, tag);
+    sipwire_conn_add_alias(instance, m->conn_id, tag + 500); /* in place of the first */
+    sipwire_addr alias = m->remote;
+    alias.port = (uint16_t)(tag + 500);
+    sipwire_target by_alias = h_to_addr(&alias);
+    by_alias.flags = SIPWIRE_SEND_NO_CONNECT;
+    send_next(&by_alias, tag, SMALL);
+  }
   if (field(m, "X-Sleep")) h_sleep_ms(field(m, "X-Sleep"));
   if (field(m, "X-Dial")) {
     send_next(&there, tag, SMALL);
@@ -115,6 +124,9 @@ static void sender_body(void *at) {
   h_sleep_ms(1);
   to_id(&shared->slow, TO_SLOW, 2, BIG, 0); /* directly, as far as the kernel takes it */
   to_addr(&shared->reader_addr, TO_READER, 1, 0);
+  sipwire_conn_add_alias(h_instance, shared->reader, TO_READER);
+  sipwire_conn_set_suspect(h_instance, shared->reader, 1);
+  sipwire_conn_set_suspect(h_instance, shared->reader, 0);
   to_addr(&shared->dialled, TO_DIALLED, 3, 0);
   to_addr(&shared->refused, TO_REFUSED, 2, SIPWIRE_SEND_FRESH);
   sipwire_addr other = shared->refused;

@@ -221,6 +221,7 @@ int main(int argc, char **argv) {
   h_setting("partial_max", "66000");
   h_setting("max_message_size", "66000");
   h_setting("half_close_timeout", "10s");
+  h_setting("accept_aliases", "yes");
   h_setting("blacklist_ttl", "5ms");
   h_setting("log_level", "info");
   h_record(false);

@@ -149,6 +149,7 @@ void traffic_open(bool reject, bool stall) {
   talk *proxied = talk_open_proxied(CHAT, 9), *liar = talk_open_proxied(BAD, 9);
   for (int i = 0; i < 2; i++) {
     ask(talk_open(CHAT, i ? "X-Dial: 1\r\n" : stall ? "X-Sleep: 60\r\n" : NULL));
+    ask(talk_open(READER, "X-Alias: 1\r\n"));
     talk *parts = talk_open(PARTS, NULL);
     prepare(parts, i ? 5000 : 65400); /* all that may be parked, so that there is no room for the other */
     write_part(parts, i ? 2500 : 65600);

@@ -13,7 +13,7 @@ use crate::pure::error::Error;
 /// kernel holds. With both, the connection if it still has that address, else the address, as sipwire_send
 /// does. The bytes compare with conn_wq_max, queue_high and queue_low; they may have changed on return.
 ///
-/// `target->flags` and `target->reserved` are 0.
+/// `target->flags` is 0; `target->hash` plays no part.
 ///
 /// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_VERSION; SIPWIRE_E_NOT_ATTACHED;
 /// SIPWIRE_E_NO_CONNECTION: no connection with this id, and no address. On an error *out_bytes is untouched.
@@ -42,7 +42,7 @@ pub unsafe extern "C" fn sipwire_queued(
         } else {
             remote.port == 0
         };
-        if target.flags != 0 || target.reserved != 0 || nowhere {
+        if target.flags != 0 || nowhere {
             return Err(Error::Argument);
         }
         let by_id = match target.conn_id {

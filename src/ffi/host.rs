@@ -42,6 +42,7 @@ pub fn info_of(info: &ConnInfo) -> sipwire_conn_info {
         (info.half_closed, SIPWIRE_CONN_HALF_CLOSED),
         (info.paused, SIPWIRE_CONN_PAUSED),
         (info.slowed, SIPWIRE_CONN_SLOWED),
+        (info.suspect, SIPWIRE_CONN_SUSPECT),
     ];
     use crate::pure::words::OwnerState;
     sipwire_conn_info {
@@ -75,7 +76,7 @@ pub fn info_of(info: &ConnInfo) -> sipwire_conn_info {
         pending_answers: info.pending_answers,
         close_reason: info.close_reason as i32,
         close_error: info.close_errno,
-        reserved: 0,
+        alias_port: info.alias_port,
         keepalive_ms: info.keepalive.number(),
         flow_timer_ms: info.flow_timer_ms as i64,
         pong_wait_ms: info.pong_wait_ms,

@@ -18,6 +18,8 @@ pub mod conn;
 
 pub mod flow;
 
+pub mod matching;
+
 pub mod blacklist;
 
 pub mod stats;

@@ -12,12 +12,29 @@ const MAX_PARTS: usize = 64;
 /// As many as writev takes.
 const MAX_PIECES: usize = 1024;
 
+fn flags_agree(target: &sipwire_target) -> bool {
+    let all = SIPWIRE_SEND_NO_CONNECT
+        | SIPWIRE_SEND_CLOSE_AFTER
+        | SIPWIRE_SEND_FRESH
+        | SIPWIRE_SEND_FLOW
+        | SIPWIRE_SEND_ANSWER;
+    let flow = target.flags & SIPWIRE_SEND_FLOW;
+    let by_id = flow | target.flags & SIPWIRE_SEND_ANSWER;
+    target.flags & !all == 0
+        && (by_id == 0 || target.conn_id != 0)
+        && (flow == 0 || target.flags & (SIPWIRE_SEND_FRESH | SIPWIRE_SEND_ANSWER) == 0)
+}
+
 /// Sends one message. Written directly when nothing is queued on the connection, else queued and written
-/// by the supervisor. Messages of one thread to one connection id, or to one address, arrive in the order
-/// of its calls; one to an id may overtake one to the address that still waits for a dial.
+/// by the supervisor. Messages of one thread to one connection id, or to one address with one hash, arrive in
+/// the order of its calls as long as their connection lives; one to an id may overtake one to the address
+/// that still waits for a dial. With `connections_per_destination` above 1 and hash 0 each message may take
+/// another connection, and no order holds between them.
 ///
-/// `target`: connection id and/or remote address; without a connection to the address one is dialled
-/// (unless the flags forbid it). `iov`, `iov_count`: the message in 1 to 1024 pieces; copied where need be,
+/// `target`: connection id and/or remote address. A connection is looked for by id, then by remote address
+/// and local address, then by alias (sipwire_conn_add_alias); without one the address is dialled (unless the
+/// flags forbid it), but never the one from which the peer had opened the connection of the id: there nobody
+/// listens. `iov`, `iov_count`: the message in 1 to 1024 pieces; copied where need be,
 /// the caller's again on return. `cookie`: comes back in on_send_failed.
 ///
 /// Returns: SIPWIRE_SENT: the kernel took all of it; SIPWIRE_QUEUED: it is written later, or reported once by
@@ -46,11 +63,7 @@ pub unsafe extern "C" fn sipwire_send(
         if iov.is_null() || iov_count == 0 || iov_count > MAX_PIECES {
             return Err(Error::Argument);
         }
-        let known = SIPWIRE_SEND_NO_CONNECT | SIPWIRE_SEND_CLOSE_AFTER | SIPWIRE_SEND_FRESH;
-        if target.flags & !known != 0 {
-            return Err(Error::Argument);
-        }
-        if target.reserved != 0 {
+        if !flags_agree(&target) {
             return Err(Error::Argument);
         }
         // SAFETY: `iov_count` pieces, by the caller's promise.
@@ -100,6 +113,7 @@ pub unsafe extern "C" fn sipwire_send(
             remote: target.remote.to_addr(),
             local: target.local.to_addr(),
             flags: target.flags,
+            hash: target.hash,
         };
         Ok(
             match sender::send(context, &member, target, parts, cookie)? {

@@ -106,6 +106,8 @@ pub unsafe extern "C" fn sipwire_stats_get(
             refused_rate_per_ip: total(Counter::RefusedRatePerIp),
             draining: u64::from(header.drain_ms.load_sync() != 0),
             drain_cut: total(Counter::DrainCut),
+            aliases_added: total(Counter::AliasesAdded),
+            aliases_refused: total(Counter::AliasesRefused),
         };
         // SAFETY: room for `size` bytes by the caller's promise.
         unsafe { write(out, size, &stats) };

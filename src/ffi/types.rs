@@ -30,6 +30,12 @@ pub const SIPWIRE_E_CONN_QUEUE_FULL: i32 = -2102;
 pub const SIPWIRE_E_TOTAL_QUEUE_FULL: i32 = -2103;
 pub const SIPWIRE_E_TOO_LARGE: i32 = -2104;
 pub const SIPWIRE_E_SHUTTING_DOWN: i32 = -2105;
+/// Another open connection answers to this address.
+pub const SIPWIRE_E_ALIAS_TAKEN: i32 = -2110;
+/// The setting accept_aliases is off.
+pub const SIPWIRE_E_ALIASES_OFF: i32 = -2111;
+/// No flow token of ours, or an altered one.
+pub const SIPWIRE_E_BAD_TOKEN: i32 = -2112;
 /// Setting "participants" exhausted.
 pub const SIPWIRE_E_NO_PARTICIPANT: i32 = -2200;
 pub const SIPWIRE_E_NO_MEMORY: i32 = -2201;
@@ -93,6 +99,12 @@ pub const SIPWIRE_SEND_NO_CONNECT: u32 = 1;
 pub const SIPWIRE_SEND_CLOSE_AFTER: u32 = 2;
 /// Dial a new connection even when one is open.
 pub const SIPWIRE_SEND_FRESH: u32 = 4;
+/// A flow (RFC 5626): on the connection conn_id or SIPWIRE_E_NO_CONNECTION. Nothing is dialled, and an
+/// address of the target plays no part.
+pub const SIPWIRE_SEND_FLOW: u32 = 8;
+/// An answer (RFC 3261 18.2.2): on the connection conn_id of the request, whatever its address; only when
+/// that has ended, to `remote`, which is the received address with the port of the Via.
+pub const SIPWIRE_SEND_ANSWER: u32 = 16;
 /// First message of its connection.
 pub const SIPWIRE_MESSAGE_FIRST: u32 = 1;
 /// Of sipwire_capture.direction: received.
@@ -113,6 +125,8 @@ pub const SIPWIRE_CONN_ASYNC: u32 = 4;
 pub const SIPWIRE_CONN_CLOSING: u32 = 8;
 /// The peer has sent FIN.
 pub const SIPWIRE_CONN_HALF_CLOSED: u32 = 16;
+/// See sipwire_conn_set_suspect.
+pub const SIPWIRE_CONN_SUSPECT: u32 = 32;
 /// Not read: sipwire_conn_pause.
 pub const SIPWIRE_CONN_PAUSED: u32 = 64;
 /// Not read (setting pause_reading): its own output is above queue_high, or not yet down to queue_low; or it
@@ -144,6 +158,8 @@ pub const SIPWIRE_ROLE_WORKER: i32 = 2;
 pub const SIPWIRE_KEEPALIVE_DEFAULT: i64 = -1;
 /// Bytes of the longest header that sipwire_proxy_header writes.
 pub const SIPWIRE_PROXY_HEADER_MAX: usize = 107;
+/// Size of a buffer for a flow token, its NUL included.
+pub const SIPWIRE_FLOW_TOKEN_SIZE: usize = 29;
 /// Size of the array closed_by_reason: room for reasons to come.
 pub const SIPWIRE_REASON_COUNT: usize = 32;
 
@@ -223,8 +239,9 @@ pub struct sipwire_target {
     pub flags: u32,
     /// 0: by address only.
     pub conn_id: u32,
-    /// 0.
-    pub reserved: u32,
+    /// By address, with the setting connections_per_destination above 1: messages of one hash (of the
+    /// Call-ID, say) go over one connection as long as it lives. 0: each over the one with the least queued.
+    pub hash: u32,
     /// family 0: by id only.
     pub remote: sipwire_addr,
     /// family 0: any local address; port 0: any port of it.
@@ -354,7 +371,8 @@ pub struct sipwire_conn_info {
     /// SIPWIRE_REASON_..., when closing.
     pub close_reason: i32,
     pub close_error: i32,
-    pub reserved: u32,
+    /// The connection is also found under its remote address with this port; 0: it has no alias.
+    pub alias_port: u32,
     /// What sipwire_conn_set_keepalive set; SIPWIRE_KEEPALIVE_DEFAULT also by the setting crlf_keepalive.
     pub keepalive_ms: i64,
     /// What sipwire_conn_set_flow_timer set.
@@ -551,6 +569,8 @@ pub struct sipwire_stats {
     pub draining: u64,
     /// Connections that a drain cut at its deadline, with an answer or output still to come.
     pub drain_cut: u64,
+    pub aliases_added: u64,
+    pub aliases_refused: u64,
 }
 
 /// One worker.

@@ -69,3 +69,34 @@ fn a_connection_that_stays_is_found_whatever_changes_around_it() {
         assert!(stopped || slot_of(&beside) == Some(2), "IDX-1: cut off");
     });
 }
+
+#[test]
+fn an_alias_that_comes_and_goes_hides_nobody_and_leads_to_its_own_connection() {
+    let segment = segment();
+    let stays = Addr::parse("10.0.0.1:5060").unwrap();
+    let [own, alias] = addresses(&segment, &stays, true, 2)[..] else {
+        panic!("two addresses of one chain");
+    };
+    explore(Size::Small, move |changes| {
+        open(&segment, 0, &stays);
+        open(&segment, 1, &own);
+        let find = |segment: &Segment, addr: Addr| {
+            index::find(segment, &addr, &Addr::none()).map(|found| found.slot)
+        };
+        find(&segment, stays);
+
+        let [a, b] = [(); 2].map(|()| segment.clone());
+        let writer = victim(changes, move || {
+            assert!(index::insert_alias(&a, 1, alias.port));
+            index::remove(&a, 1);
+        });
+        let reader = thread::spawn(move || (find(&b, alias), find(&b, stays)));
+        let (by_alias, still) = reader.join().unwrap();
+        let stopped = writer.join().unwrap().is_none();
+        assert!(matches!(by_alias, None | Some(1)), "IDX-3: {by_alias:?}");
+        assert_eq!(still, Some(0), "IDX-1: cut off");
+        assert_eq!(find(&segment, stays), Some(0), "IDX-1: cut off");
+        assert!(stopped || find(&segment, alias).is_none(), "it ended");
+        assert!(stopped || find(&segment, own).is_none(), "it ended");
+    });
+}

@@ -39,6 +39,9 @@ errors! {
     TotalQueueFull = -2103, "SIPWIRE_E_TOTAL_QUEUE_FULL", "total queue full";
     TooLarge = -2104, "SIPWIRE_E_TOO_LARGE", "message too large";
     ShuttingDown = -2105, "SIPWIRE_E_SHUTTING_DOWN", "shutting down";
+    AliasTaken = -2110, "SIPWIRE_E_ALIAS_TAKEN", "another connection has this address";
+    AliasesOff = -2111, "SIPWIRE_E_ALIASES_OFF", "setting accept_aliases is off";
+    BadToken = -2112, "SIPWIRE_E_BAD_TOKEN", "no flow token of ours";
     NoParticipant = -2200, "SIPWIRE_E_NO_PARTICIPANT", "too many participants";
     NoMemory = -2201, "SIPWIRE_E_NO_MEMORY", "out of memory";
     Listen = -2202, "SIPWIRE_E_LISTEN", "cannot listen";

@@ -46,6 +46,14 @@ pub fn next_generation(generation: u32) -> u32 {
     }
 }
 
+/// The generation before this one.
+pub fn previous_generation(generation: u32) -> u32 {
+    match generation {
+        0 | 1 => GENERATION_MASK,
+        later => later - 1,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,5 +84,8 @@ mod tests {
     fn generations_wrap_past_zero() {
         assert_eq!(next_generation(GENERATION_MASK), 1);
         assert_eq!(next_generation(1), 2);
+        for generation in [1, 2, GENERATION_MASK] {
+            assert_eq!(next_generation(previous_generation(generation)), generation);
+        }
     }
 }

@@ -5,8 +5,10 @@
 pub mod access;
 pub mod addr;
 pub mod answer;
+pub mod choice;
 pub mod deadline;
 pub mod error;
+pub mod flow_token;
 pub mod framing;
 pub mod handoff;
 pub mod hosts;

@@ -3,6 +3,7 @@
 //! segment behind it.
 
 use crate::pure::addr::Addr;
+use crate::pure::flow_token::FlowKey;
 use crate::pure::networks::Networks;
 use crate::pure::settings::{ProxyProtocol, Settings};
 use crate::pure::words::Holder;
@@ -46,6 +47,8 @@ pub struct Context {
     pub wants: Wants,
     /// Those that the instance was made with; all, by number: `Segment::listeners`.
     pub listeners: Vec<Listener>,
+    /// By it flow tokens are made and known.
+    pub flow_key: FlowKey,
     /// Wakes the supervisor.
     pub wake: EventFd,
     /// Readable from when every worker is to end, and for ever: none needs to be told by itself.
@@ -101,6 +104,7 @@ impl Context {
             settings,
             host,
             listeners,
+            flow_key: FlowKey::new(sys::process::random()?),
             wake: EventFd::new()?,
             end: EventFd::new()?,
             announce,

@@ -23,6 +23,7 @@ pub struct ConnInfo {
     pub paused: bool,
     /// Not read: its own output is above high-water.
     pub slowed: bool,
+    pub suspect: bool,
     pub owner: OwnerState,
     /// Worker index, -1: with the supervisor.
     pub worker: i32,
@@ -47,6 +48,8 @@ pub struct ConnInfo {
     /// Of the socket itself.
     pub wire_remote: Addr,
     pub wire_local: Addr,
+    /// 0: it has no alias.
+    pub alias_port: u32,
 }
 
 pub struct Message<'a> {

@@ -7,6 +7,7 @@ use crate::roles::context::Context;
 use crate::roles::host::ConnInfo;
 use crate::sync::Word;
 use crate::table::rare::Rare;
+use crate::table::rare::mark;
 use crate::table::slot::{Slot, unpack_reason};
 use crate::table::{flow, phase};
 
@@ -31,6 +32,7 @@ pub fn of(context: &Context, index: u32, slot: &Slot, generation: u32, now_ms: u
         half_closed: supervised.phase.load_sync() & phase::HALF_CLOSED != 0,
         paused: flow::is_paused(&context.segment, index, generation),
         slowed: flow::is_slowed(&context.segment, slot, &context.live()),
+        suspect: rare.is_some_and(|rare| rare.has(generation, mark::SUSPECT)),
         owner: owner.state(),
         worker: context.worker_index(owner.worker()),
         listener: slot.identity.listener.get() as i32 - 1,
@@ -59,5 +61,6 @@ pub fn of(context: &Context, index: u32, slot: &Slot, generation: u32, now_ms: u
         }),
         wire_remote: wire.source,
         wire_local: wire.destination,
+        alias_port: rare.map_or(0, |rare| rare.alias_port.load_sync()),
     }
 }

@@ -10,6 +10,8 @@ pub const KIND_REPEATED: u32 = 0x100;
 /// `Head::kind` on the dial list: no message, the word to end the connection to this address,
 /// because all queues together are full.
 pub const KIND_END: u32 = 0x10;
+/// Likewise: the word that this address is to be the connection's alias.
+pub const KIND_ALIAS: u32 = 0x20;
 
 /// `Head::kind` of a message that the supervisor has taken from an inbox or the dial list. Set before
 /// it is taken off: should the supervisor die, its successor knows by this that the message, if it is

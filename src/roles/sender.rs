@@ -6,6 +6,7 @@ use std::io::IoSlice;
 
 use crate::pure::addr::Addr;
 use crate::pure::answer::{Kind, kind};
+use crate::pure::choice::Wish;
 use crate::pure::error::{Error, Result};
 use crate::pure::limits::{Full, QueueState, admit};
 use crate::pure::reason::Reason;
@@ -15,7 +16,7 @@ use crate::roles::capture::{self, Ends};
 use crate::roles::context::Context;
 use crate::roles::host::Captured;
 use crate::roles::member::Member;
-use crate::roles::notice::KIND_END;
+use crate::roles::notice::{KIND_ALIAS, KIND_END};
 use crate::shm::counters::Counter;
 use crate::shm::gate::{self, Take};
 use crate::sync::{Ordering, Word};
@@ -26,6 +27,10 @@ use crate::table::{blacklist, flow, index, phase, queue};
 pub const NO_CONNECT: u32 = 1;
 pub const CLOSE_AFTER: u32 = 2;
 pub const FRESH: u32 = 4;
+/// On this connection or not at all.
+pub const FLOW: u32 = 8;
+/// On the connection of the request, wherever it came from; the address is for when it has ended.
+pub const ANSWER: u32 = 16;
 /// The library's own bytes (pong, error answer): nobody waits for a report of them.
 pub const UNREPORTED: u32 = 0x8000_0000;
 /// If the kernel takes nothing of it now, it is not queued.
@@ -34,6 +39,9 @@ const ALL_OR_NOTHING: u32 = 0x2000_0000;
 pub const FINAL_ANSWER: u32 = 0x4000_0000;
 /// Our ping: when it is written, the wait for its pong begins.
 pub const PING: u32 = 0x1000_0000;
+/// Entries of one sender on the dial list beside which no alias is put there: it takes a block, and no limit
+/// counts it.
+const MOST_LISTED_ALIASES: u64 = 256;
 /// Pieces a message may come in; the caller puts more together.
 pub const MAX_PARTS: usize = 64;
 
@@ -43,6 +51,8 @@ pub struct Target {
     pub remote: Addr,
     pub local: Addr,
     pub flags: u32,
+    /// See `pure::choice`.
+    pub hash: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +86,7 @@ pub fn send(
     let settings = context.live();
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let now_ms = sys::clock::monotonic_ms();
-    let call = Call {
+    let mut call = Call {
         context,
         member,
         settings: &settings,
@@ -125,6 +135,7 @@ pub fn send_directly(
             remote: Addr::none(),
             local: Addr::none(),
             flags: UNREPORTED | ALL_OR_NOTHING,
+            hash: 0,
         },
         cookie: 0,
         now_ms: sys::clock::monotonic_ms(),
@@ -137,8 +148,42 @@ pub fn send_directly(
         && call.write_directly(index, slot, generation).is_ok()
 }
 
+/// Asks the supervisor to make `alias` (the connection's remote address with another port) lead to this
+/// connection, too. By the dial list, so that what the caller sends there next looks behind it.
+pub fn post_alias(context: &Context, member: &Member, conn_id: u32, alias: Addr) -> Result<()> {
+    let now_ms = sys::clock::monotonic_ms();
+    member.refresh(context, now_ms);
+    if context.segment.header().supervisor_gone() {
+        return Err(Error::SupervisorGone);
+    }
+    let settings = context.live();
+    let call = Call {
+        context,
+        member,
+        settings: &settings,
+        parts: &[],
+        length: 0,
+        target: Target {
+            conn_id,
+            remote: alias,
+            local: Addr::none(),
+            flags: 0,
+            hash: 0,
+        },
+        cookie: 0,
+        now_ms,
+        shown_us: None,
+        ends: Cell::new(None),
+    };
+    if call.listed() >= MOST_LISTED_ALIASES || !member.ensure_reserve(context, 0) {
+        return Err(Error::TotalQueueFull);
+    }
+    let first = member.build(context, &[]).ok_or(Error::TotalQueueFull)?;
+    call.push_to_dial_list(first, 0, KIND_ALIAS)
+}
+
 impl Call<'_> {
-    fn run(&self) -> Result<Sent> {
+    fn run(&mut self) -> Result<Sent> {
         let header = self.context.segment.header();
         if self.length == 0 || self.parts.len() > MAX_PARTS {
             return Err(Error::Argument);
@@ -155,8 +200,11 @@ impl Call<'_> {
         }
         if self.target.conn_id != 0 {
             match self.by_id() {
-                Err(Error::NoConnection) if !self.target.remote.is_none() => {}
+                Err(Error::NoConnection) if self.may_go_elsewhere() => {}
                 result => return result,
+            }
+            if self.came_from_there() {
+                self.target.flags |= NO_CONNECT;
             }
         }
         self.by_address()
@@ -167,10 +215,23 @@ impl Call<'_> {
         let (index, slot, generation) = segment
             .by_id(self.target.conn_id)
             .ok_or(Error::NoConnection)?;
-        if !self.target.remote.is_none() && slot.remote() != self.target.remote {
+        let remote = &self.target.remote;
+        let anywhere = remote.is_none() || self.target.flags & (FLOW | ANSWER) != 0;
+        if !anywhere && !index::is_at(segment, index, slot, remote) {
             return Err(Error::NoConnection);
         }
         self.on_connection(index, slot, generation)
+    }
+
+    fn may_go_elsewhere(&self) -> bool {
+        self.target.flags & FLOW == 0 && !self.target.remote.is_none()
+    }
+
+    /// The address is the one from which the connection that the id means was opened: nobody listens there
+    /// (RFC 3261 section 18.2.2 asks for the port of the Via). An open connection from it is as good.
+    fn came_from_there(&self) -> bool {
+        let named = self.context.segment.named(self.target.conn_id);
+        named.is_some_and(|slot| !slot.is_outbound() && slot.remote() == self.target.remote)
     }
 
     fn by_address(&self) -> Result<Sent> {
@@ -184,27 +245,47 @@ impl Call<'_> {
         {
             return Err(Error::Argument);
         }
-        let record = self.member.record(self.context).ok_or(Error::NotAttached)?;
         // While something of ours waits on the dial list, what follows goes the same way: it
         // could overtake otherwise (P5).
-        let waits =
-            record.account.dial_posted.load_sync() != record.supervised.dial_taken.load_sync();
-        if self.target.flags & FRESH == 0
-            && !waits
-            && let Some(found) = index::find(segment, remote, &self.target.local)
-            && let Some(slot) = segment.slot(found.slot)
-        {
-            match self.on_connection(found.slot, slot, found.generation) {
-                Err(Error::NoConnection) => {}
-                result => return result,
+        if self.listed() != 0 {
+            // It has not looked for a connection: the supervisor does, and asks all this if there is none.
+            return self.post_to_dial_list();
+        }
+        if self.target.flags & FRESH == 0 {
+            let wish = self.wish();
+            let chosen = index::choose(segment, remote, &self.target.local, wish);
+            if let Some(found) = chosen.open
+                && (!chosen.further || self.may_dial().is_err())
+                && let Some(slot) = segment.slot(found.slot)
+            {
+                match self.on_connection(found.slot, slot, found.generation) {
+                    Err(Error::NoConnection) => {}
+                    result => return result,
+                }
             }
         }
-        // What waits has not looked for a connection: the supervisor does, and asks all this if there
-        // is none.
-        if !waits {
-            self.may_dial()?;
+        let may_dial = self.may_dial();
+        if may_dial == Err(Error::Blacklisted) {
+            self.member
+                .count(self.context, Counter::BlacklistRefused, 1);
         }
+        may_dial?;
         self.post_to_dial_list()
+    }
+
+    /// Entries of ours on the dial list.
+    fn listed(&self) -> u64 {
+        self.member.record(self.context).map_or(0, |record| {
+            let posted = record.account.dial_posted.load_sync();
+            posted.wrapping_sub(record.supervised.dial_taken.load_sync())
+        })
+    }
+
+    fn wish(&self) -> Wish {
+        Wish {
+            hash: self.target.hash,
+            lanes: self.settings.connections_per_destination,
+        }
     }
 
     fn may_dial(&self) -> Result<()> {
@@ -216,8 +297,6 @@ impl Call<'_> {
             return Err(Error::ShuttingDown);
         }
         if blacklist::check(segment.blacklist(), &self.target.remote, self.now_ms) {
-            self.member
-                .count(self.context, Counter::BlacklistRefused, 1);
             return Err(Error::Blacklisted);
         }
         Ok(())
@@ -432,6 +511,7 @@ impl Call<'_> {
         head.errno.set(0);
         head.conn_id.set(0);
         head.kind.set(0);
+        head.hash.set(self.target.hash);
         for (cell, word) in head.remote.iter().zip(self.target.remote.to_words()) {
             cell.set(word);
         }
@@ -572,9 +652,10 @@ impl Call<'_> {
         let head = blocks.head(first).ok_or(Error::NoMemory)?;
         head.length.set(length as u32);
         head.kind.set(kind);
-        if kind == KIND_END {
-            // Its message was refused: nobody waits for a report.
+        if kind != 0 {
+            // No message of the host's: nobody waits for a report.
             head.flags.set(head.flags.get() | UNREPORTED);
+            head.conn_id.set(self.target.conn_id);
         }
         blocks.stamp_chain(first, Stamp::new(BlockUse::Dial, self.member.holder, 0, 0));
         self.account(length as i64);

@@ -104,7 +104,7 @@ impl Instance {
         let segment = Segment::new(&settings, &bound, proxied)
             .map_err(|errno| system("shared memory", errno))?;
         let context = Context::new(segment, settings, host, listeners)
-            .map_err(|errno| system("descriptors", errno))?;
+            .map_err(|errno| system("descriptors and a random key", errno))?;
         Ok(Instance {
             context: Arc::new(context),
             threads: super::run::Threads::default(),

@@ -6,6 +6,7 @@ pub mod audit;
 pub mod flow;
 pub mod instance;
 pub mod listeners;
+pub mod matching;
 pub mod membership;
 pub mod run;
 pub mod snapshot;

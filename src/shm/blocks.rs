@@ -52,6 +52,8 @@ pub struct Head {
     pub kind: AtomicU32,
     pub remote: [AtomicU32; 6],
     pub local: [AtomicU32; 6],
+    /// The send's hash, on the dial list.
+    pub hash: AtomicU32,
 }
 const _: () = assert!(size_of::<Head>() == 128);
 

@@ -26,6 +26,7 @@ counters! {
     ParticipantsDied, Violations,
     PingsSent, PongsHeard, FlowsFailed,
     RefusedProxy,
+    AliasesAdded, AliasesRefused,
 }
 
 /// Cells of one participant: the counters above, then room to grow.

@@ -19,6 +19,21 @@ pub fn thread_id() -> i32 {
     i32::try_from(tid).unwrap_or(0)
 }
 
+/// Bytes that nobody can guess.
+pub fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    // EAGAIN only in the first moments of a machine that has gathered no randomness yet.
+    // SAFETY: `bytes` is writable memory of that length.
+    let got =
+        retry(|| unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, libc::GRND_NONBLOCK) })?;
+    // Up to 256 bytes come whole.
+    if got.unsigned_abs() == N {
+        Ok(bytes)
+    } else {
+        Err(Errno::EAGAIN)
+    }
+}
+
 pub fn pidfd_self() -> Result<Fd> {
     pidfd_open(pid())
 }

@@ -1,17 +1,23 @@
-//! P5, the address index: chained hash from remote address to slot, in the segment. The
-//! supervisor is its only writer; readers take no lock.
+//! P5, the address index: chained hash from address to slot, in the segment. The supervisor is its
+//! only writer; readers take no lock. A connection is in it under its remote address, and once more
+//! under its alias (RFC 5923), if it has one: the same address with another port.
 //!
 //! Invariants: IDX-1 insert and remove are one store each; nothing moves; IDX-2 the end of a chain
 //! is a marker that carries its bucket's number: a reader whose slot was removed and put in another
-//! chain meanwhile ends on another bucket's marker and starts again, boundedly.
+//! chain meanwhile ends on another bucket's marker and starts again, boundedly; IDX-3 of two open
+//! connections at most one answers to an address by its alias.
 
 use crate::pure::addr::Addr;
+use crate::pure::choice::{Candidate, Choice, Chosen, Wish};
 use crate::pure::words::{GateWord, OwnerState};
-use crate::sync::Word;
+use crate::sync::{AtomicU32, Word};
+use crate::table::rare::mark;
 use crate::table::segment::Segment;
 use crate::table::slot::Slot;
 
 const END: u32 = 0x8000_0000;
+/// The link stands for the slot's alias and goes on in its rare record.
+const ALIAS: u32 = 0x4000_0000;
 
 pub fn init(segment: &Segment) {
     for (i, bucket) in segment.buckets().iter().enumerate() {
@@ -23,42 +29,108 @@ fn bucket_of(segment: &Segment, remote: &Addr) -> u32 {
     remote.hash32() & (segment.buckets().len() as u32).wrapping_sub(1)
 }
 
+/// Where a link's own bucket number + 1 (0: it is in none) and next link are.
+fn place(segment: &Segment, link: u32) -> Option<(&AtomicU32, &AtomicU32)> {
+    let index = link & !ALIAS;
+    if link & ALIAS != 0 {
+        let rare = segment.rare(index)?;
+        Some((&rare.alias_bucket, &rare.alias_next))
+    } else {
+        let identity = &segment.slot(index)?.identity;
+        Some((&identity.index_bucket, &identity.index_next))
+    }
+}
+
+fn put(segment: &Segment, link: u32, under: &Addr) {
+    let number = bucket_of(segment, under);
+    if let (Some(head), Some((bucket, next))) =
+        (segment.buckets().get(number as usize), place(segment, link))
+    {
+        bucket.set(number + 1);
+        next.store_sync(head.load_sync());
+        head.store_sync(link);
+    }
+}
+
+fn take(segment: &Segment, link: u32) {
+    let Some((bucket, after)) = place(segment, link) else {
+        return;
+    };
+    let Some(number) = bucket.get().checked_sub(1) else {
+        return;
+    };
+    bucket.set(0);
+    let Some(mut at) = segment.buckets().get(number as usize) else {
+        return;
+    };
+    for _ in 0..=longest(segment) {
+        let next = at.load_sync();
+        if next == link {
+            at.store_sync(after.load_sync());
+            return;
+        }
+        match place(segment, next) {
+            Some((_, next)) => at = next,
+            _ => return,
+        }
+    }
+}
+
+/// Links that one chain can have.
+fn longest(segment: &Segment) -> usize {
+    2 * segment.slots().len()
+}
+
 /// Supervisor. The slot's addresses are set.
 pub fn insert(segment: &Segment, index: u32) {
-    let Some(slot) = segment.slot(index) else {
-        return;
-    };
-    let bucket = bucket_of(segment, &slot.remote());
-    let Some(head) = segment.buckets().get(bucket as usize) else {
-        return;
-    };
-    slot.identity.index_bucket.set(bucket + 1);
-    slot.identity.index_next.store_sync(head.load_sync());
-    head.store_sync(index);
+    if let Some(slot) = segment.slot(index) {
+        put(segment, index, &slot.remote());
+    }
 }
 
 /// Supervisor. No-op when it is not in the index.
 pub fn remove(segment: &Segment, index: u32) {
-    let Some(slot) = segment.slot(index) else {
-        return;
+    take(segment, index);
+    take_alias(segment, index);
+}
+
+/// Supervisor: the connection is also found under its remote address with this port, unless another one
+/// is (`claim`). False: it is not.
+pub fn insert_alias(segment: &Segment, index: u32, port: u16) -> bool {
+    let (Some(slot), Some(rare)) = (segment.slot(index), segment.rare(index)) else {
+        return false;
     };
-    let Some(bucket) = slot.identity.index_bucket.get().checked_sub(1) else {
-        return;
-    };
-    slot.identity.index_bucket.set(0);
-    let Some(mut link) = segment.buckets().get(bucket as usize) else {
-        return;
-    };
-    for _ in 0..=segment.slots().len() {
-        let next = link.load_sync();
-        if next == index {
-            link.store_sync(slot.identity.index_next.load_sync());
-            return;
+    let under = slot.remote().with_port(port);
+    match claim(segment, index, &under) {
+        Claim::Has => return true,
+        Claim::Taken => return false,
+        Claim::Free { given_up } => {
+            if let Some(other) = given_up {
+                take_alias(segment, other);
+            }
         }
-        match segment.slot(next) {
-            Some(other) if next & END == 0 => link = &other.identity.index_next,
-            _ => return,
-        }
+    }
+    take_alias(segment, index);
+    rare.alias_port.store_sync(u32::from(port));
+    put(segment, ALIAS | index, &under);
+    true
+}
+
+fn take_alias(segment: &Segment, index: u32) {
+    if let Some(rare) = segment.rare(index)
+        && rare.alias_bucket.get() != 0
+    {
+        take(segment, ALIAS | index);
+        rare.alias_port.store_sync(0);
+    }
+}
+
+/// A new supervisor has emptied the index: the slot is in no chain.
+pub fn forget(segment: &Segment, index: u32) {
+    if let (Some(slot), Some(rare)) = (segment.slot(index), segment.rare(index)) {
+        slot.identity.index_bucket.set(0);
+        rare.alias_bucket.set(0);
+        rare.alias_port.store_sync(0);
     }
 }
 
@@ -69,71 +141,153 @@ pub struct Found {
     pub generation: u32,
 }
 
-/// A connection to `remote` (from `local`, unless that is none; its port 0 matches any) that still
-/// accepts messages. `None` may be wrong while the supervisor changes the chain: the dial list,
-/// where a miss leads, looks again.
-pub fn find(segment: &Segment, remote: &Addr, local: &Addr) -> Option<Found> {
-    walk(segment, remote, local, |found, _, at| {
-        *found = Some(at);
-        false
-    })
-}
-
-/// The sum over all such connections. One that is opened or ends meanwhile is in it or not.
-pub fn sum(segment: &Segment, remote: &Addr, local: &Addr, of: impl Fn(&Slot) -> u64) -> u64 {
-    walk(segment, remote, local, |sum: &mut u64, slot, _| {
-        *sum += of(slot);
-        true
-    })
-}
-
-/// Visits the connections of a chain that match, until told to stop (false). Where it has to start
-/// again, so does the result.
-fn walk<T: Default>(
-    segment: &Segment,
-    remote: &Addr,
-    local: &Addr,
-    mut visit: impl FnMut(&mut T, &Slot, Found) -> bool,
-) -> T {
-    let bucket = bucket_of(segment, remote);
-    let Some(head) = segment.buckets().get(bucket as usize) else {
-        return T::default();
-    };
-    let mut result = T::default();
+/// Of the open connections to `remote` (from `local`, unless that is none; its port 0 matches any)
+/// the one that a message takes, and whether a further one is to be dialled. None is chosen that the
+/// host suspects. A miss may be wrong while the supervisor changes the chain: the dial list, where a
+/// miss leads, looks again.
+pub fn choose(segment: &Segment, remote: &Addr, local: &Addr, wish: Wish) -> Chosen<Found> {
     for _ in 0..8 {
-        result = T::default();
-        let mut at = head.load_sync();
-        for _ in 0..=segment.slots().len() {
-            if at & END != 0 {
-                break;
+        let mut choice = Choice::new(wish);
+        let whole = walk(segment, remote, |found, slot, gate, alias| {
+            if !is_suspect(segment, found) && local_matches(&slot.local(), local) {
+                choice.offer(candidate(segment, slot, gate, alias), found);
             }
-            let Some(slot) = segment.slot(at) else {
-                return result;
-            };
-            let gate = GateWord(slot.output.gate.load_sync());
-            let owner = slot.owner();
-            let alive = owner.state() != OwnerState::Free
-                && owner.generation() == gate.generation()
-                && !gate.has(GateWord::CLOSING);
-            let found = Found {
-                slot: at,
-                generation: gate.generation(),
-            };
-            if alive
-                && slot.remote() == *remote
-                && local_matches(&slot.local(), local)
-                && !visit(&mut result, slot, found)
-            {
-                return result;
-            }
-            at = slot.identity.index_next.load_sync();
+        });
+        if whole {
+            return choice.made();
         }
-        // Who ended in another chain starts again; a walk without end was in a scribbled one.
-        if at & END == 0 || at == END | bucket {
+    }
+    Choice::new(wish).made()
+}
+
+/// The newest of them.
+pub fn find(segment: &Segment, remote: &Addr, local: &Addr) -> Option<Found> {
+    choose(segment, remote, local, Wish::NEWEST).open
+}
+
+/// The sum over all open connections to `remote` (from `local`, as in `choose`). One that is opened or ends meanwhile is in it or not.
+pub fn sum(segment: &Segment, remote: &Addr, local: &Addr, of: impl Fn(&Slot) -> u64) -> u64 {
+    let mut sum = 0;
+    for _ in 0..8 {
+        sum = 0;
+        let whole = walk(segment, remote, |_, slot, _, _| {
+            if local_matches(&slot.local(), local) {
+                sum += of(slot);
+            }
+        });
+        if whole {
             break;
         }
     }
-    result
+    sum
+}
+
+/// What stands against a connection's alias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It answers to this address already.
+    Has,
+    /// Nobody does, but for a connection (`given_up`, by its alias) that the host suspects.
+    Free { given_up: Option<u32> },
+    /// Another open connection answers to it: who may come from the same address must not take over
+    /// what is sent there (RFC 5923 section 8.2).
+    Taken,
+}
+
+pub fn claim(segment: &Segment, index: u32, under: &Addr) -> Claim {
+    let mut claim = Claim::Free { given_up: None };
+    for _ in 0..8 {
+        claim = Claim::Free { given_up: None };
+        let whole = walk(segment, under, |found, _, _, alias| {
+            if found.slot == index {
+                claim = Claim::Has;
+            } else if claim == Claim::Has {
+            } else if !is_suspect(segment, found) {
+                claim = Claim::Taken;
+            } else if alias && claim != Claim::Taken {
+                claim = Claim::Free {
+                    given_up: Some(found.slot),
+                };
+            }
+        });
+        if whole {
+            break;
+        }
+    }
+    claim
+}
+
+fn is_suspect(segment: &Segment, found: Found) -> bool {
+    segment
+        .rare(found.slot)
+        .is_some_and(|rare| rare.has(found.generation, mark::SUSPECT))
+}
+
+/// Whether the connection in this slot answers to this address.
+pub fn is_at(segment: &Segment, index: u32, slot: &Slot, remote: &Addr) -> bool {
+    let own = slot.remote();
+    own == *remote || aliased(segment, index, &own) == Some(*remote)
+}
+
+fn aliased(segment: &Segment, index: u32, own: &Addr) -> Option<Addr> {
+    let port = segment.rare(index)?.alias_port.load_sync();
+    (port != 0).then(|| own.with_port(port as u16))
+}
+
+fn candidate(segment: &Segment, slot: &Slot, gate: GateWord, alias: bool) -> Candidate {
+    let inbox = segment.blocks().head(gate.inbox());
+    let inbox_bytes = inbox.map_or(0, |head| head.inbox_bytes.get());
+    Candidate {
+        lane: slot.lane(),
+        dialled: slot.is_outbound() && !alias,
+        alias,
+        connecting: gate.has(GateWord::CONNECTING),
+        busy: gate.has(GateWord::ASYNC) || gate.inbox() != 0,
+        queued_bytes: u64::from(slot.output.queued_bytes.load_sync()) + u64::from(inbox_bytes),
+    }
+}
+
+/// Visits what is open under this address and still accepts messages, newest first. False: the chain
+/// changed under the walk, which is to begin anew.
+fn walk(
+    segment: &Segment,
+    remote: &Addr,
+    mut visit: impl FnMut(Found, &Slot, GateWord, bool),
+) -> bool {
+    let bucket = bucket_of(segment, remote);
+    let Some(head) = segment.buckets().get(bucket as usize) else {
+        return true;
+    };
+    let mut at = head.load_sync();
+    for _ in 0..=longest(segment) {
+        if at & END != 0 {
+            return at == END | bucket;
+        }
+        let (index, alias) = (at & !ALIAS, at & ALIAS != 0);
+        let (Some(slot), Some((_, next))) = (segment.slot(index), place(segment, at)) else {
+            return true;
+        };
+        let gate = GateWord(slot.output.gate.load_sync());
+        let owner = slot.owner();
+        let alive = owner.state() != OwnerState::Free
+            && owner.generation() == gate.generation()
+            && !gate.has(GateWord::CLOSING);
+        let own = slot.remote();
+        let under = if alias {
+            aliased(segment, index, &own)
+        } else {
+            Some(own)
+        };
+        if alive && under == Some(*remote) {
+            let found = Found {
+                slot: index,
+                generation: gate.generation(),
+            };
+            visit(found, slot, gate, alias);
+        }
+        at = next.load_sync();
+    }
+    true
 }
 
 fn local_matches(have: &Addr, want: &Addr) -> bool {

@@ -14,6 +14,7 @@ pub mod mark {
     #[allow(dead_code)]
     pub const SUSPECT: u32 = 1;
     /// The host does not want to read more for now.
+    #[allow(dead_code)]
     pub const PAUSED: u32 = 2;
 }
 
@@ -30,6 +31,11 @@ pub struct Rare {
     /// Low bits of the time of the last input, kept with a flow timer only. By the reader; by the supervisor
     /// when the flow timer begins.
     heard_ms: AtomicU32,
+    /// By the supervisor, as the three of `Identity`: the port of the connection's alias (0: it has none) and
+    /// its links in the address index, see `index`.
+    pub alias_port: AtomicU32,
+    pub alias_next: AtomicU32,
+    pub alias_bucket: AtomicU32,
 }
 const _: () = assert!(size_of::<Rare>() <= 40);
 #[allow(unsafe_code)] // layout marker
@@ -44,6 +50,8 @@ impl Rare {
         self.marks.store_sync(u64::from(generation) << 32);
         self.agreed.store_sync(Agreed::new(generation, keepalive).0);
         self.pongs.store_sync(0);
+        self.alias_port.store_sync(0);
+        self.alias_bucket.set(0);
     }
 
     pub fn has(&self, generation: u32, bits: u32) -> bool {

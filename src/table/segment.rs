@@ -2,7 +2,7 @@
 //! participant sees the same memory through its own copy of this value.
 
 use crate::pure::addr::Addr;
-use crate::pure::id::IdLayout;
+use crate::pure::id::{IdLayout, previous_generation};
 use crate::pure::proxy::Pair;
 use crate::pure::settings::{LIVE_TEXTS, LIVE_WORDS, LONGEST_LIST, Settings};
 use crate::pure::words::Holder;
@@ -315,6 +315,19 @@ impl Segment {
         let generation = slot.owner().generation();
         (slot.is_open() && self.ids.names(id, index, generation))
             .then_some((index, slot, generation))
+    }
+    /// The slot in which the connection of this id is, or was the last one: its addresses stay there until
+    /// the slot is used again.
+    pub fn named(&self, id: u32) -> Option<&Slot> {
+        let index = self.ids.slot(id)?;
+        let slot = self.slot(index)?;
+        let generation = slot.owner().generation();
+        let last = if slot.is_open() {
+            generation
+        } else {
+            previous_generation(generation)
+        };
+        self.ids.names(id, index, last).then_some(slot)
     }
     pub fn id_of(&self, index: u32, generation: u32) -> u32 {
         self.ids.public(index, generation)

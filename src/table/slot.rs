@@ -56,6 +56,8 @@ pub mod flag {
     pub const OUTBOUND: u32 = 1;
     /// The addresses are those of a PROXY header; see `wire`.
     pub const PROXIED: u32 = 2;
+    /// The upper bits: the lane of its destination that a dialled connection serves, see `pure::choice`.
+    pub const LANE_SHIFT: u32 = 24;
 }
 
 /// Written by the supervisor before the slot opens.
@@ -204,6 +206,10 @@ impl Slot {
     }
     pub fn is_outbound(&self) -> bool {
         self.identity.flags.get() & flag::OUTBOUND != 0
+    }
+
+    pub fn lane(&self) -> u32 {
+        self.identity.flags.get() >> flag::LANE_SHIFT
     }
 
     pub fn framer_words(&self) -> [u32; 5] {

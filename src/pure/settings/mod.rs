@@ -17,7 +17,7 @@ mod water;
 use super::addr::{Addr, Quoted};
 use super::networks::Networks;
 use std::fmt;
-use table::{ALIASES, Later, TABLE};
+use table::{ALIASES, TABLE};
 use text::SECOND;
 use value::{Field, Value};
 
@@ -58,15 +58,6 @@ pub enum SettingError {
         /// The key.
         key: &'static str,
     },
-    /// Known, but for a later version.
-    Unsupported {
-        /// The key.
-        key: &'static str,
-        /// As it was given.
-        value: String,
-        /// The value that is supported.
-        nearest: String,
-    },
 }
 
 impl fmt::Display for SettingError {
@@ -97,17 +88,6 @@ impl fmt::Display for SettingError {
                     f,
                     "{key} is no setting of a single listener; those are {}",
                     own.join(", ")
-                )
-            }
-            SettingError::Unsupported {
-                key,
-                value,
-                nearest,
-            } => {
-                let value = Quoted(value);
-                write!(
-                    f,
-                    "{key} = {value} is not supported by this version; use \"{nearest}\""
                 )
             }
         }
@@ -263,14 +243,6 @@ impl Descriptor {
     }
 
     fn parse(&self, text: &str) -> Result<Value, SettingError> {
-        match self.later {
-            // Its range holds the default alone, so whatever is refused is the later version's.
-            Later::AllButDefault => self.parse_now(text).map_err(|_| self.unsupported(text)),
-            _ => self.parse_now(text),
-        }
-    }
-
-    fn parse_now(&self, text: &str) -> Result<Value, SettingError> {
         if let Some(unset) = self.unset
             && (text.is_empty()
                 || [unset, "unset"]
@@ -330,11 +302,7 @@ impl Descriptor {
             }
             _ => Ok(number),
         };
-        let checked = checked.and_then(|number| self.check_range(number, &shown));
-        match self.later {
-            Later::AllButDefault => checked.map_err(|_| self.unsupported(&shown)),
-            _ => checked,
-        }
+        checked.and_then(|number| self.check_range(number, &shown))
     }
 
     fn check_range(&self, number: i64, text: &str) -> Result<i64, SettingError> {
@@ -407,14 +375,6 @@ impl Descriptor {
             key: self.key,
             value: value.to_string(),
             hint,
-        }
-    }
-
-    fn unsupported(&self, value: &str) -> SettingError {
-        SettingError::Unsupported {
-            key: self.key,
-            value: value.to_string(),
-            nearest: self.default_text(),
         }
     }
 }

@@ -14,6 +14,7 @@
 use super::text::{self, G, HOUR, K, M, MINUTE, SECOND};
 use super::value::{Field, Handoff, LogLevel, ProxyOut, ProxyProtocol, QueueFull, Value, Words};
 use crate::pure::addr::Addr;
+use crate::pure::choice::MOST_LANES;
 use crate::pure::networks::Networks;
 
 /// What the number of a setting counts, and how its text is read.
@@ -37,13 +38,6 @@ pub enum Unit {
     Networks,
 }
 
-/// Values that are known by name but come in a later version.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Later {
-    Nothing,
-    AllButDefault,
-}
-
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Descriptor {
@@ -64,7 +58,6 @@ pub struct Descriptor {
     /// The word for "no value" of an optional setting.
     pub(super) unset: Option<&'static str>,
     pub(super) words: Words,
-    pub(super) later: Later,
     pub(super) value: fn(&Settings) -> Value,
     pub(super) put: fn(&mut Settings, Value),
 }
@@ -81,7 +74,6 @@ impl Descriptor {
             summary: "",
             unset: None,
             words: &[],
-            later: Later::Nothing,
             value: |_| Value::Unset,
             put: |_, _| {},
         }
@@ -113,10 +105,6 @@ impl Descriptor {
 
     const fn with_words(self, words: Words) -> Descriptor {
         Descriptor { words, ..self }
-    }
-
-    const fn later(self, later: Later) -> Descriptor {
-        Descriptor { later, ..self }
     }
 
     /// The default as `get` shows it.
@@ -227,7 +215,6 @@ const YES_NO: Words = &[
     ("1", 1),
     ("0", 0),
 ];
-const ONLY_NO: Words = &[("no", 0), ("off", 0), ("false", 0), ("0", 0)];
 /// The ancestor's fd cache is a switch.
 const FD_CACHE: Words = &[
     ("yes", 64),
@@ -354,6 +341,8 @@ settings! {
         "read a connection no further while its own output is above queue_high";
     "queue_full" queue_full: QueueFull = QueueFull::Close, word(QueueFull::WORDS).live(),
         "at a queue limit: close the connection, or reject the new message only";
+    "connections_per_destination" connections_per_destination: u32 = 1, count(1, MOST_LANES as i64).live(),
+        "connections dialled to one destination: one for each hash modulo this; without a hash, one more when all have output queued";
     "no_connect" no_connect: bool = false, switch().live(),
         "never dial: send on open connections only";
     "close_rst" close_rst: bool = false, switch().live(),
@@ -372,8 +361,8 @@ settings! {
         "ping on new connections that we dial, every 95 to 120 seconds (RFC 5626)";
     "error_answers" error_answers: bool = true, switch().live(),
         "answer a request that cannot be framed or that is cut off with 400 or 513 before closing";
-    "accept_aliases" accept_aliases: bool = false, word(ONLY_NO).later(Later::AllButDefault),
-        "follow the alias parameter of Via (RFC 5923)";
+    "accept_aliases" accept_aliases: bool = false, switch().live(),
+        "let the host give connections aliases (the alias parameter of Via, RFC 5923)";
     "proxy_protocol" proxy_protocol: ProxyProtocol = ProxyProtocol::Off, word(ProxyProtocol::WORDS).of_listener(),
         "whether accepted connections may (optional) or must (required) begin with a PROXY header";
     "proxy_networks" proxy_networks: Networks = Networks::default(), networks().of_listener(),

@@ -108,6 +108,7 @@ impl Supervisor {
             wire: pair.map(|_| arrival.wire),
             listener: Some(arrival.listener),
             connecting: false,
+            lane: 0,
         };
         let Some(index) = self.open_slot(opening) else {
             return;

@@ -260,14 +260,14 @@ impl Supervisor {
         self.inherit_notices();
         // The dead one may have been in the middle of a change.
         index::init(segment);
-        for slot in segment.slots() {
+        for (index, slot) in segment.slots().iter().enumerate() {
+            index::forget(segment, index as u32);
             gate::evict(&slot.output.gate, SUPERVISOR);
             // Nobody takes the gate from now on; who has it knows the queue.
             gate::close(&slot.output.gate);
             if gate::load(&slot.output.gate).holder() == 0 {
                 queue::find_tail(segment.blocks(), &slot.output);
             }
-            slot.identity.index_bucket.set(0);
         }
         self.inherit_messages();
         for index in 0..segment.slots().len() as u32 {

@@ -6,11 +6,12 @@ use super::ending::Mode;
 use super::notices::Failed;
 use super::table::Opening;
 use crate::pure::addr::Addr;
+use crate::pure::choice::Wish;
 use crate::pure::limits::{Full, QueueState, admit};
 use crate::pure::reason::Reason;
 use crate::pure::settings::QueueFull;
 use crate::pure::words::{BlockUse, GateWord, Holder, OwnerState, Stamp};
-use crate::roles::notice::{KIND_DIALLED, KIND_DONE, KIND_END, KIND_TAKEN};
+use crate::roles::notice::{KIND_ALIAS, KIND_DIALLED, KIND_DONE, KIND_END, KIND_TAKEN};
 use crate::roles::sender::{FRESH, NO_CONNECT};
 use crate::shm::blocks::Head;
 use crate::shm::counters::Counter;
@@ -71,49 +72,85 @@ impl Supervisor {
             };
             this.fail_message(first, failed, None);
         };
-        if head.kind.get() & KIND_END != 0 {
+        let wish = Wish {
+            hash: head.hash.get(),
+            lanes: self.live.connections_per_destination,
+        };
+        if head.kind.get() & (KIND_END | KIND_ALIAS) != 0 {
+            let alias = head.kind.get() & KIND_ALIAS != 0;
+            if alias {
+                self.give_alias(head.conn_id.get(), &remote);
+            }
+            // Only now may its sender use the index again.
             self.step_message(first, 0, 0, KIND_DONE);
             segment.blocks().free_chain(first, self.me);
-            if let Some(found) = index::find(segment, &remote, &local)
+            if !alias
+                && let Some(found) = index::choose(segment, &remote, &local, wish).open
                 && let Some(slot) = segment.slot(found.slot)
             {
                 self.end(found.slot, slot, Reason::TotalQueueFull, 0, Mode::Reset);
             }
             return;
         }
-        if flags & FRESH == 0
-            && let Some(found) = index::find(segment, &remote, &local)
-            && let Some(slot) = segment.slot(found.slot)
+        let chosen = index::choose(segment, &remote, &local, wish);
+        let open = match chosen.open {
+            Some(found) if flags & FRESH == 0 => {
+                segment.slot(found.slot).map(|slot| (found.slot, slot))
+            }
+            _ => None,
+        };
+        if let Some((index, slot)) = open
+            && !chosen.further
         {
-            self.queue_on(first, head, found.slot, slot);
+            self.queue_on(first, head, index, slot);
             return;
         }
-        if flags & NO_CONNECT != 0 || self.live.no_connect {
-            fail(self, Reason::NoConnection, 0);
-        } else if segment.header().stopping.load_sync() != 0
-            || segment.header().drain_ms.load_sync() != 0
-        {
-            fail(self, Reason::Shutdown, 0);
-        } else if blacklist::check(segment.blacklist(), &remote, self.now_ms) {
-            self.count(Counter::BlacklistRefused, 1);
-            fail(self, Reason::Blacklisted, 0);
-        } else {
-            match self.dial(&remote, &local) {
-                Ok(index) => {
-                    if let Some(slot) = segment.slot(index) {
-                        self.queue_on(first, head, index, slot);
-                    }
+        let dialled = match self.may_dial(flags, &remote) {
+            Ok(()) => self
+                .dial(&remote, &local, chosen.lane)
+                .inspect_err(|&why| self.note_no_dial(&remote, why)),
+            Err(reason) => Err((reason, Errno(0))),
+        };
+        let dialled = dialled.map(|index| (index, segment.slot(index)));
+        match (dialled, open) {
+            // Not to be had: an open one serves.
+            (Err(_), Some((index, slot))) => self.queue_on(first, head, index, slot),
+            (Err((reason, errno)), None) => {
+                if reason == Reason::Blacklisted {
+                    self.count(Counter::BlacklistRefused, 1);
                 }
-                Err((reason, errno)) => {
-                    if reason == Reason::ConnectFailed {
-                        self.count(Counter::ConnectFailed, 1);
-                        self.blacklist(&remote, reason);
-                    }
-                    self.log_end(0, &remote, reason, errno.0);
-                    fail(self, reason, errno.0);
-                }
+                fail(self, reason, errno.0);
             }
+            // One more to share the load: what is to be sent now need not wait until it is connected.
+            (Ok((further, Some(its))), Some((index, slot))) if wish.hash == 0 => {
+                self.serve(further, its, post::WRITE);
+                self.queue_on(first, head, index, slot);
+            }
+            (Ok((index, Some(slot))), _) => self.queue_on(first, head, index, slot),
+            (Ok((_, None)), _) => fail(self, Reason::Corrupt, 0),
         }
+    }
+
+    fn may_dial(&self, flags: u32, remote: &Addr) -> Result<(), Reason> {
+        let segment = &self.context.segment;
+        let header = segment.header();
+        if flags & NO_CONNECT != 0 || self.live.no_connect {
+            Err(Reason::NoConnection)
+        } else if header.stopping.load_sync() != 0 || header.drain_ms.load_sync() != 0 {
+            Err(Reason::Shutdown)
+        } else if blacklist::check(segment.blacklist(), remote, self.now_ms) {
+            Err(Reason::Blacklisted)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn note_no_dial(&mut self, remote: &Addr, (reason, errno): (Reason, Errno)) {
+        if reason == Reason::ConnectFailed {
+            self.count(Counter::ConnectFailed, 1);
+            self.blacklist(remote, reason);
+        }
+        self.log_end(0, remote, reason, errno.0);
     }
 
     fn queue_on(&mut self, first: u32, head: &Head, index: u32, slot: &Slot) {
@@ -168,7 +205,7 @@ impl Supervisor {
         }
     }
 
-    fn dial(&mut self, remote: &Addr, local: &Addr) -> Result<u32, (Reason, Errno)> {
+    fn dial(&mut self, remote: &Addr, local: &Addr, lane: u32) -> Result<u32, (Reason, Errno)> {
         if self.free.is_empty() {
             return Err((Reason::Resource, Errno::ENFILE));
         }
@@ -195,6 +232,7 @@ impl Supervisor {
             wire: None,
             listener: None,
             connecting,
+            lane,
         };
         let index = self
             .open_slot(opening)

@@ -7,6 +7,7 @@
 
 mod accept;
 mod access;
+mod alias;
 mod death;
 mod dial;
 mod drain;

@@ -54,6 +54,8 @@ pub struct Opening<'a> {
     /// Listener index, none: dialled.
     pub listener: Option<usize>,
     pub connecting: bool,
+    /// See `pure::choice`; 0 of an accepted one.
+    pub lane: u32,
 }
 
 /// How long a connection is not read whose worker had no fd for it.
@@ -92,7 +94,10 @@ impl Supervisor {
         self.free.pop_front();
 
         slot.set_addresses(opening.remote, opening.local);
-        let mut flags = if outbound { flag::OUTBOUND } else { 0 };
+        let mut flags = opening.lane << flag::LANE_SHIFT;
+        if outbound {
+            flags |= flag::OUTBOUND;
+        }
         if let (Some(pair), Some(wire)) = (&opening.wire, segment.wire(index)) {
             wire.keep(pair);
             flags |= flag::PROXIED;

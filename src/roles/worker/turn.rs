@@ -562,6 +562,7 @@ impl Worker {
     /// Sends something of the library's own on this connection.
     fn send_own(&self, conn: &Conn<'_>, bytes: &[u8]) -> bool {
         let target = Target {
+            hash: 0,
             conn_id: self.context.segment.id_of(conn.index, conn.generation),
             remote: crate::pure::addr::Addr::none(),
             local: crate::pure::addr::Addr::none(),
