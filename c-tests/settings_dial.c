@@ -44,7 +44,21 @@ static void from_addresses(void) {
   target.local = h_listener(0);
   peer = dialled(fd, &target, &from);
   CHECK(h_addr_equal(&from, &target.local), "the peer sees %s, expected %s", h_addr_text(&from), h_addr_text(&target.local));
-  h_close(peer);
+  uint64_t before = STAT(dialled);
+  CHECK(h_send_numbered_here(&target, 1, number++, 400) > 0, "one more from that port");
+  WAIT((h_ledger_receive(peer), h_ledger_received(1) == number), "over the connection that has that port");
+  CHECK_NUM(before, STAT(dialled));
+  sipwire_addr second_addr; /* and to another destination at the same time */
+  int second_fd = h_listener_open(8, &second_addr);
+  sipwire_target second = h_to_addr(&second_addr);
+  second.local = target.local;
+  h_peer *other = dialled(second_fd, &second, &from);
+  CHECK(h_addr_equal(&from, &second.local), "the second peer sees %s, expected %s", h_addr_text(&from), h_addr_text(&second.local));
+  h_peer *client = h_client(); /* the listener still listens there */
+  h_write_text(client, h_request("OPTIONS", "listens", NULL, NULL));
+  h_await_answer(client, 200, "listens");
+  h_close(client), h_close(other), h_close(peer);
+  close(second_fd);
   close(fd);
 }
 

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
 use sipwire::ffi::{
-    blacklist::*, config::*, conn::*, instance::*, library::*, send::*, stats::*, types::*,
+    blacklist::*, config::*, conn::*, instance::*, library::*, matching::*, send::*, stats::*,
+    types::*,
 };
 
 #[path = "api/host.rs"]
@@ -129,7 +130,7 @@ impl World<'_> {
 
     fn call(&mut self) {
         let instance = self.instance;
-        match self.input.byte() % 26 {
+        match self.input.byte() % 27 {
             0 => {
                 let mut peer = Peer::connect(self.listener);
                 if self.input.byte() % 4 == 0 {
@@ -162,11 +163,11 @@ impl World<'_> {
             }
             8 => self.settle(),
             9 => {
-                let (id, flags) = (self.conn_id(), self.input.byte() as u32 & 7);
+                let (id, flags) = (self.conn_id(), self.input.byte() as u32 & 31);
                 self.send(to_id(id, flags));
             }
             10 => {
-                let flags = self.input.byte() as u32 & 7;
+                let flags = self.input.byte() as u32 & 31;
                 let id = if self.input.byte() % 4 == 0 {
                     self.conn_id()
                 } else {
@@ -174,6 +175,7 @@ impl World<'_> {
                 };
                 let mut target = to_id(id, flags);
                 target.remote = self.address();
+                target.hash = self.input.byte() as u32 % 4;
                 if self.input.byte() % 8 == 0 {
                     target.local = address_of(([127, 0, 0, 1], 0).into());
                 }
@@ -236,6 +238,7 @@ impl World<'_> {
                 }
             }
             24 => self.refused(),
+            25 => self.matching(),
             _ => self.sleep(),
         }
     }
@@ -310,6 +313,49 @@ impl World<'_> {
             }
         }
         panic!("32 pages of 4 for at most 16 connections");
+    }
+
+    /// Aliases, suspects, flows.
+    fn matching(&mut self) {
+        let (id, other) = (self.conn_id(), self.input.byte());
+        let refusals = [
+            &NO_CONNECTION[..],
+            &NO_PART[..],
+            &[
+                SIPWIRE_E_ALIASES_OFF,
+                SIPWIRE_E_ALIAS_TAKEN,
+                SIPWIRE_E_ARGUMENT,
+                SIPWIRE_E_TOTAL_QUEUE_FULL,
+                SIPWIRE_E_SHUTTING_DOWN,
+                SIPWIRE_E_SUPERVISOR_GONE,
+            ],
+        ]
+        .concat();
+        let port = u32::from(other % 3);
+        expect(
+            unsafe { sipwire_conn_add_alias(self.instance, id, port) },
+            &refusals,
+        );
+        let on = i32::from(other % 2);
+        expect(
+            unsafe { sipwire_conn_set_suspect(self.instance, id, on) },
+            &NO_CONNECTION,
+        );
+        let (mut token, mut found) = ([0; SIPWIRE_FLOW_TOKEN_SIZE], 0);
+        let length =
+            unsafe { sipwire_flow_token(self.instance, id, token.as_mut_ptr(), token.len()) };
+        if expect(length, &NO_CONNECTION) < 0 {
+            return;
+        }
+        let whole = token.len() - 1;
+        let refusals = [SIPWIRE_E_NO_CONNECTION, SIPWIRE_E_BAD_TOKEN];
+        let rc = unsafe { sipwire_flow_find(self.instance, token.as_ptr(), whole, &raw mut found) };
+        assert!(expect(rc, &refusals[..1]) < 0 || found == id);
+        if let Some(letter) = token.get_mut(usize::from(other) % whole) {
+            *letter ^= 1;
+        }
+        let rc = unsafe { sipwire_flow_find(self.instance, token.as_ptr(), whole, &raw mut found) };
+        assert!(expect(rc, &refusals) < 0);
     }
 
     fn blacklist(&mut self) {

@@ -85,7 +85,7 @@ pub fn to_id(conn_id: u32, flags: u32) -> sipwire_target {
         struct_size,
         flags,
         conn_id,
-        reserved: 0,
+        hash: 0,
         remote: none,
         local: none,
     }

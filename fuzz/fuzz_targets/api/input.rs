@@ -21,7 +21,7 @@ pub const MADE_WITH: [(&str, &str); 17] = [
     ("capture", "yes"),
 ];
 /// What may be changed, before and while it runs.
-pub const CHANGES: [(&str, &str); 20] = [
+pub const CHANGES: [(&str, &str); 23] = [
     ("max_message_size", "1k"),
     ("max_message_size", "64k"),
     ("conn_wq_max", "1k"),
@@ -31,6 +31,9 @@ pub const CHANGES: [(&str, &str); 20] = [
     ("no_connect", "yes"),
     ("no_connect", "no"),
     ("close_rst", "yes"),
+    ("connections_per_destination", "3"),
+    ("connections_per_destination", "1"),
+    ("accept_aliases", "yes"),
     ("connect_timeout", "10ms"),
     ("blacklist_ttl", "0"),
     ("crlf_ping", "no"),
