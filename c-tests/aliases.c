@@ -85,10 +85,33 @@ static void at_the_same_moment(void) {
   close(fd);
 }
 
+/* Connections with aliases come and go in few slots and chains; one that stays keeps its own. */
+static void come_and_go(h_sender *sender) {
+  sipwire_addr stays, goes;
+  close(h_refusing_port(&stays));
+  h_peer *steady = h_client();
+  CHECK_RC(SIPWIRE_OK, claim_in_script(steady, stays.port, "steady"));
+  for (uint32_t i = 0; i < 60; i++) {
+    h_peer *peer = h_client();
+    uint32_t id = h_conn_of(peer);
+    goes = stays;
+    goes.port = (uint16_t)(101 + i % 20);
+    CHECK_RC(SIPWIRE_OK, claim_in_script(peer, goes.port, "goes"));
+    check_comes(sender, &goes, peer, "C13: one that goes");
+    check_comes(sender, &stays, steady, "C13: the one that stays");
+    h_close(peer);
+    WAIT(h_find(EV_CLOSE, id, NULL), "C13: closed");
+    CHECK_RC(SIPWIRE_E_NO_CONNECTION, to_alias(sender, &goes, SIPWIRE_SEND_NO_CONNECT, 7)); /* C13 */
+  }
+  check_comes(sender, &stays, steady, "C13: the one that stays");
+  h_close(steady);
+}
+
 int main(int argc, char **argv) {
   h_init(argc, argv);
   h_script = script;
   h_setting("worker_hold", "200ms");
+  h_setting("max_connections", "12");
   h_start(2);
   sipwire_addr alias, other;
   int listening = h_listener_open(8, &alias), dialled_fd = h_listener_open(8, &other);
@@ -159,6 +182,7 @@ int main(int argc, char **argv) {
   CHECK_RC(SIPWIRE_OK, claim_in_script(one, alias.port, "free"));
   check_comes(sender, &alias, one, "a port that was given up");
   at_the_same_moment();
+  come_and_go(sender);
 
   /* Turned off: no new ones, and who has one keeps it. */
   set_live("accept_aliases", "no");

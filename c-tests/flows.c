@@ -91,6 +91,9 @@ int main(int argc, char **argv) {
   CHECK_RC(SIPWIRE_OK, sipwire_new(config, &callbacks, NULL, &other));
   CHECK_RC(SIPWIRE_OK, sipwire_attach(other));
   CHECK_RC(SIPWIRE_E_NO_CONNECTION, sipwire_flow_find(other, token, strlen(token), &found)); /* C15: of an earlier start */
+  memcpy(again, token, sizeof token);
+  again[20] = again[20] == 'A' ? 'B' : 'A';
+  CHECK_RC(SIPWIRE_E_NO_CONNECTION, sipwire_flow_find(other, again, strlen(again), &found)); /* C15: altered here, but not of that start */
   sipwire_detach(other);
   sipwire_free(other);
   sipwire_config_free(config);
