@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
 use sipwire::ffi::{
-    blacklist::*, config::*, conn::*, instance::*, library::*, matching::*, send::*, stats::*,
-    types::*,
+    blacklist::*, config::*, conn::*, instance::*, library::*, listeners::*, matching::*, send::*,
+    stats::*, types::*,
 };
 
 #[path = "api/host.rs"]
