@@ -11,10 +11,8 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering, Word};
 /// Bits of `Rare::marks`.
 pub mod mark {
     /// The host says that the peer does not answer: no new requests by address.
-    #[allow(dead_code)]
     pub const SUSPECT: u32 = 1;
     /// The host does not want to read more for now.
-    #[allow(dead_code)]
     pub const PAUSED: u32 = 2;
 }
 
