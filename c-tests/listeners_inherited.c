@@ -30,8 +30,9 @@ static void asker(void *unused) {
 int main(int argc, char **argv) {
   h_init(argc, argv);
   h_listen("tcp:127.0.0.1:0");
+  h_listen("tcp:127.0.0.1:0");
   h_start(2);
-  sipwire_addr kept = h_listener(0), gone = h_listener(1);
+  sipwire_addr kept = h_listener(0), gone = h_listener(1), last = h_listener(2);
   int added = sipwire_listener_add(h_instance, "tcp:127.0.0.1:0", line, sizeof line);
   int closed = sipwire_listener_add(h_instance, "tcp:127.0.0.1:0", line, sizeof line);
   WAIT(state(added) == SIPWIRE_LISTENER_OPEN && state(closed) == SIPWIRE_LISTENER_OPEN, "%s", line);
@@ -46,6 +47,9 @@ int main(int argc, char **argv) {
   int meanwhile = sipwire_listener_add(h_instance, "tcp:127.0.0.1:0", line, sizeof line);
   CHECK(meanwhile >= 0, "%s", line);
   CHECK_NUM(SIPWIRE_LISTENER_PENDING, state(meanwhile));
+  CHECK_RC(SIPWIRE_OK, sipwire_listener_remove(h_instance, 2)); /* every process has its socket */
+  CHECK_RC(SIPWIRE_OK, sipwire_listener_remove(h_instance, 2));
+  state(meanwhile);
   CHECK(strstr(line, "supervisor"), "the line is: %s", line);
   WAIT(h_gone(h_worker_pid(0)) && h_gone(h_worker_pid(1)), "the workers end");
   h_fork_supervisor();
@@ -58,6 +62,8 @@ int main(int argc, char **argv) {
   served(&there, added, "added");
   served(&new_one, meanwhile, "asked for without a supervisor");
   refused(&gone);
+  WAIT(state(2) == SIPWIRE_LISTENER_CLOSED, "%s", line);
+  refused(&last);
   refused(&was);
 
   /* Killed anywhere: no number is lost, no listener stays that nobody wants. */
@@ -80,7 +86,7 @@ int main(int argc, char **argv) {
     WAIT(state(index) == SIPWIRE_LISTENER_OPEN, "listener %d: %s", index, line);
     n++;
   }
-  CHECK_NUM(63, n); /* of 64 beside the two at the start two are in use, and one of those two is free */
+  CHECK_NUM(64, n); /* of 64 beside the three at the start two are in use, and two of those three are free */
   served(&there, added, "at last");
   return h_finish();
 }

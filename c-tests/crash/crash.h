@@ -15,6 +15,7 @@ void sipwire_crash_at(uint32_t number, uint64_t times);            /* it ends wh
 bool sipwire_crash_strays(const sipwire_instance *instance, uint32_t out[4]);
 
 enum { NOBODY, SUPERVISOR, WORKER, SENDER, ROLES };
+enum { SMALL_BUFFERS, PROXIED, PLAIN, LISTENERS };
 
 /* ---- actors.c: the processes ---- */
 typedef struct aim { uint32_t point; uint64_t times; } aim; /* where one is to end; 0 times: nowhere */

@@ -75,7 +75,7 @@ static bool nothing_queued(void) {
 
 /* What a sender has added and did not live to remove. */
 static void remove_listeners(void) {
-  for (int i = 2; i < sipwire_listener_count(h_instance); i++) { /* the first two are those of the test */
+  for (int i = LISTENERS; i < sipwire_listener_count(h_instance); i++) { /* the first are those of the test */
     sipwire_listener_remove(h_instance, i);
     WAIT(sipwire_listener_state(h_instance, i, NULL, 0) != SIPWIRE_LISTENER_PENDING, "listener %d is not closed", i);
     CHECK(sipwire_listener_state(h_instance, i, NULL, 0) != SIPWIRE_LISTENER_OPEN, "listener %d is open", i);

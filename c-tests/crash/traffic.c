@@ -90,8 +90,6 @@ static void resume(const talk *t) {
     sipwire_conn_resume(h_instance, id);
 }
 
-enum { SMALL_BUFFERS, PROXIED, PLAIN }; /* listeners */
-
 static void talk_to(talk *t, kind kind, const char *extra, int listener) {
   bool small = listener == SMALL_BUFFERS;
   *t = (talk){.kind = kind, .extra = extra, .number = t >= steady && t < steady + STEADY ? TALKS + (int)(t - steady) : (int)(t - talks)};

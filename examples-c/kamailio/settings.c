@@ -11,15 +11,16 @@
 
 /* Every key of the library; a test compares it with the library's table. */
 static char *const keys[] = {
-    "workers", "participants", "max_connections", "max_connections_per_ip", "per_ip_prefix4", "per_ip_prefix6", "accept_rate",
-    "accept_rate_per_ip", "allow_networks", "deny_networks", "trusted_networks", "handoff", "worker_hold", "worker_stall",
-    "fd_cache", "worker_fd_cache", "supervisor_nice", "supervisor_rt_priority", "connection_lifetime", "send_timeout",
-    "connect_timeout", "message_timeout", "first_message_timeout", "half_close_timeout", "linger", "blacklist_ttl",
-    "conn_wq_max", "wq_max", "queue_full", "no_connect", "close_rst", "max_message_size", "partial_max",
-    "accept_no_content_length", "crlf_ping", "error_answers", "accept_aliases", "proxy_protocol", "listen_backlog",
-    "defer_accept", "reuse_port", "tos", "source_ipv4", "source_ipv6", "nodelay", "keepalive", "keepidle", "keepintvl",
-    "keepcnt", "user_timeout", "log_level", "log_ring", "crlf_keepalive", "pong_timeout", "flow_timer_grace",
-    "proxy_networks", "proxy_timeout", "proxy_protocol_out", "proxy_out_networks",
+    "workers", "participants", "max_connections", "max_connections_per_ip", "per_ip_prefix4", "per_ip_prefix6",
+    "accept_rate", "accept_rate_per_ip", "allow_networks", "deny_networks", "trusted_networks", "handoff",
+    "worker_hold", "worker_stall", "fd_cache", "worker_fd_cache", "supervisor_nice", "supervisor_rt_priority",
+    "connection_lifetime", "send_timeout", "connect_timeout", "message_timeout", "first_message_timeout",
+    "half_close_timeout", "linger", "pong_timeout", "flow_timer_grace", "blacklist_ttl", "conn_wq_max", "wq_max",
+    "queue_high", "queue_low", "pause_reading", "queue_full", "connections_per_destination", "no_connect", "close_rst",
+    "max_message_size", "partial_max", "accept_no_content_length", "crlf_ping", "crlf_keepalive", "error_answers",
+    "accept_aliases", "proxy_protocol", "proxy_networks", "proxy_timeout", "proxy_protocol_out", "proxy_out_networks",
+    "listen_backlog", "defer_accept", "reuse_port", "tos", "source_ipv4", "source_ipv6", "nodelay", "keepalive",
+    "keepidle", "keepintvl", "keepcnt", "user_timeout", "log_level", "log_ring", "capture",
 };
 enum { KEYS = sizeof keys / sizeof *keys, OTHERS = 2 };
 /* The library's bounds. */

@@ -111,7 +111,13 @@ fn context(seen: &Arc<Mutex<Seen>>) -> Arc<Context> {
     .unwrap();
     let addr = sock::local_addr(fd.as_raw()).unwrap();
     let segment = Segment::new(&settings, &[addr], false).unwrap();
-    let listeners = vec![Listener { fd, addr, plain }];
+    let listeners = vec![Listener {
+        fd,
+        addr,
+        plain,
+        proxy: settings.proxy_protocol,
+        proxy_networks: settings.proxy_networks.clone(),
+    }];
     let context =
         Context::new(segment, settings, Box::new(Script(seen.clone())), listeners).unwrap();
     // As `runtime::membership` says that this process takes part.
@@ -238,6 +244,7 @@ fn one_run() {
         remote: Addr::from_std(target),
         local: Addr::none(),
         flags: sender::NO_CONNECT,
+        hash: 0,
     };
 
     let worker = |index: usize, changes: u32| {

@@ -165,11 +165,16 @@ fn v2_pair<const N: usize>(
 /// Section 2.2.1: of the extensions only the checksum says something to us, and only if it is there.
 fn check_extensions(header: &[u8], mut rest: &[u8]) -> Result<(), &'static str> {
     const CRC32C: u8 = 0x03;
+    let mut checked = false;
     while let Some((&[kind, high, low], tail)) = rest.split_first_chunk::<3>() {
         let (value, tail) = tail
             .split_at_checked(usize::from(u16::from_be_bytes([high, low])))
             .ok_or("an extension is longer than the header")?;
         if kind == CRC32C {
+            // Hundreds that all fit can be made, and each costs a pass over the header.
+            if core::mem::replace(&mut checked, true) {
+                return Err("two checksums");
+            }
             let told: [u8; 4] = value
                 .try_into()
                 .map_err(|_| "a checksum that is not 4 bytes")?;

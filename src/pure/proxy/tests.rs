@@ -197,6 +197,12 @@ fn extensions_are_skipped_and_a_checksum_is_checked() {
     assert_eq!(parse(&bytes), header(bytes.len(), both));
     *bytes.last_mut().unwrap() ^= 1;
     assert_eq!(parse(&bytes), Parsed::Bad("the checksum does not fit"));
+    let twice = [
+        extension(0x03, &sum.to_be_bytes()),
+        extension(0x03, &[0; 4]),
+    ]
+    .concat();
+    assert!(matches!(parse(&tcp4(&twice)), Parsed::Bad(_)));
     // RFC 3720 appendix B.4.
     assert_eq!(crc32c(&[&[0; 32]]), 0x8A91_36AA);
     assert_eq!(crc32c(&[b"1234", b"56789"]), 0xE306_9283);

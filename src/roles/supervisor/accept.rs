@@ -82,10 +82,12 @@ impl Supervisor {
         }
     }
 
-    /// There is room for one more connection from there; else that is counted. Accepted and closed at once: the
+    /// There is room for one more client from there; else that is counted. Accepted and closed at once: the
     /// client learns now, not at its timeout.
     fn has_room(&mut self, remote: &Addr) -> bool {
-        let room = self.free.len() > self.guests.count() || self.dismiss_oldest();
+        // A guest that goes makes room only where there is a slot.
+        let room = !self.free.is_empty()
+            && (self.free.len() > self.guests.count() || self.dismiss_oldest());
         if !room {
             self.note_refused(remote, Refused::MaxConnections);
         }
@@ -98,7 +100,11 @@ impl Supervisor {
         let client = pair.unwrap_or(arrival.wire);
         let remote = &client.source;
         // A dial may have taken the last place.
-        if !self.has_room(remote) || self.admitted(remote).is_err() {
+        if self.free.is_empty() {
+            self.note_refused(remote, Refused::MaxConnections);
+            return;
+        }
+        if self.admitted(remote).is_err() {
             return;
         }
         let opening = Opening {

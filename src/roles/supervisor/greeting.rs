@@ -185,10 +185,13 @@ impl Supervisor {
 }
 
 /// Whether a listener speaks PROXY, and with whom. Those that are added while running have the instance's
-/// settings.
+/// settings, also with the number of one that the instance was made with.
 fn spoken(context: &Context, listener: usize) -> (ProxyProtocol, &Networks) {
     let settings = &context.settings;
-    context.listeners.get(listener).map_or(
+    let records = context.segment.listeners();
+    let inherited = records.get(listener).is_some_and(|r| r.is_inherited());
+    let own = context.listeners.get(listener).filter(|_| inherited);
+    own.map_or(
         (settings.proxy_protocol, &settings.proxy_networks),
         |listener| (listener.proxy, &listener.proxy_networks),
     )

@@ -13,7 +13,10 @@ use crate::sync::Word;
 use crate::sys::poll::Interest;
 use crate::sys::sock::{self, SocketOptions};
 use crate::sys::{Errno, Fd, RawFd};
-use crate::table::listeners::State;
+use crate::table::listeners::{Record, State};
+
+/// Batches accepted from a listener that is to be closed: a whole backlog of the usual length.
+const LAST_BATCHES: usize = 16;
 
 /// One socket; its place in the list is the number of the record.
 pub(super) struct Socket {
@@ -44,7 +47,11 @@ impl Supervisor {
         self.sockets.resize_with(records.len(), || None);
         for (number, listener) in context.listeners.iter().enumerate() {
             let record = records.get(number);
-            if record.is_none_or(|r| !r.is_inherited() || r.state() != State::Open) {
+            // Also what a dead supervisor did not come to close: only `shutdown` ends it.
+            let ours = |record: &Record| {
+                record.is_inherited() && matches!(record.state(), State::Open | State::Unwanted)
+            };
+            if !record.is_some_and(ours) {
                 continue;
             }
             let raw = listener.fd.as_raw();
@@ -80,8 +87,11 @@ impl Supervisor {
                     self.open_listener(number, &record.bound(), State::Open);
                 }
                 State::Unwanted => {
-                    // Who is through the handshake was told that we listen.
-                    self.accept(number);
+                    // Who is through the handshake was told that we listen. With no descriptor left they
+                    // are reset.
+                    for _ in 0..LAST_BATCHES {
+                        self.accept(number);
+                    }
                     self.end_socket(number);
                     record.end(context.segment.listeners(), State::Unwanted, State::Closed);
                     let text = format!("no longer listening on tcp:{}", record.bound());
