@@ -217,6 +217,31 @@ static void time_limits(void) {
   set_live("message_timeout", "1m");
 }
 
+/* The pong that would show that the peer lives waits with all else. */
+static void keep_alive(void) {
+  set_live("pong_timeout", "500ms");
+  uint32_t id[2];
+  h_peer *peer[2];
+  for (int kept = 0; kept < 2; kept++) {
+    peer[kept] = kept ? with_kept_input(&id[kept]) : with_unread_input(&id[kept]);
+    CHECK_RC(SIPWIRE_OK, sipwire_conn_set_keepalive(h_instance, id[kept], 200));
+    h_frame frame;
+    WAIT((h_next(peer[kept], &frame), peer[kept]->pongs >= 2), "our ping"); /* two CRLFs */
+  }
+  STAYS(1500, !h_ended(peer[0]) && !h_ended(peer[1]), "no pong is read while paused, and it counts as missing");
+  for (int kept = 0; kept < 2; kept++) {
+    h_write(peer[kept], "\r\n", 2);
+    resume(id[kept]);
+    h_await_answer(peer[kept], 200, kept ? "kept" : "unread");
+    sipwire_conn_info info;
+    CHECK_RC(SIPWIRE_OK, sipwire_conn_set_keepalive(h_instance, id[kept], 0));
+    STAYS(700, h_info(id[kept], &info), "ended for a pong that came");
+    h_close(peer[kept]);
+  }
+  WAIT(STAT(slots_used) == 0, "closed");
+  set_live("pong_timeout", "10s");
+}
+
 /* A stalled worker holds a paused connection: nobody else reads it either. */
 static void beside_a_stall(void) {
   h_peer *held[2] = {h_client(), h_client()};
@@ -343,6 +368,7 @@ int main(int argc, char **argv) {
   from_outside();
   how_it_ends();
   time_limits();
+  keep_alive();
   beside_a_stall();
   much_is_kept();
   if (h_mode == H_PROCESSES) deaths();
