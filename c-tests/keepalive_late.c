@@ -148,23 +148,23 @@ static void say_task(h_sender *self) {
 
 /* A sender stands still in its write, with the gate in its hand and nothing queued: ping and pong wait for it, and go out
  * when it goes on. */
-static void gate_is_held(void) {
+static void gate_is_held(bool for_good) {
   h_sender *sender = h_sender_new();
   h_sender_run(sender, say_task);
   h_sender_wait(sender);
   h_peer *peer = h_client();
-  uint32_t id = h_conn_of(peer), n = 0;
+  uint32_t id = h_conn_of(peer), n = 0, tag = for_good ? 2 : 1;
   sipwire_target target = h_to_conn(id);
   while (sender->job.sent == 0) { /* a process writes itself when it was passed the descriptor */
     CHECK(n < 1000, "the sender never writes itself");
-    h_send_numbered(sender, &target, 1, n++, 1, SIZE);
+    h_send_numbered(sender, &target, tag, n++, 1, SIZE);
     h_sender_wait(sender);
-    WAIT((h_ledger_receive(peer), h_ledger_received(1) == n), "its message");
+    WAIT((h_ledger_receive(peer), h_ledger_received(tag) == n), "its message");
   }
   tracer *t = trace_new((pid_t)*h_word(0));
   trace_stop(t);
   trace_begin(t, TRACE_ENTRY, SYS_sendmsg);
-  h_send_numbered(sender, &target, 1, n++, 1, SIZE);
+  h_send_numbered(sender, &target, tag, n++, 1, SIZE);
   trace_end(t, "to its write");
   uint64_t bytes = info_of(id).bytes_in;
   h_write(peer, "\r\n\r\n", 4);
@@ -173,9 +173,21 @@ static void gate_is_held(void) {
   keepalive(id, 10);
   STAYS(500, peer->length == peer->parsed && !h_find(EV_CLOSE, id, NULL), "K8: written or failed beside the gate's holder");
   set_live("pong_timeout", "10m");
+  if (for_good) { /* what is owed has a limit, too */
+    set_live("send_timeout", "500ms");
+    WAIT(h_conn_flags(id) & SIPWIRE_CONN_CLOSING, "it ends at send_timeout");
+    set_live("send_timeout", "10m");
+    trace_leave(t, 0);
+    h_sender_wait(sender);
+    WAIT(h_find(EV_CLOSE, id, NULL), "on_close");
+    CHECK_NUM(SIPWIRE_REASON_SEND_TIMEOUT, h_find(EV_CLOSE, id, NULL)->reason);
+    trace_free(t);
+    h_close(peer);
+    return;
+  }
   trace_leave(t, 0);
   h_sender_wait(sender);
-  WAIT((h_ledger_receive(peer), h_ledger_received(1) == n), "the message");
+  WAIT((h_ledger_receive(peer), h_ledger_received(tag) == n), "the message");
   WAIT(crlfs(peer) == 3, "K1 K8: ping and pong: %zu CRLFs", crlfs(peer));
   trace_free(t);
   h_close(peer);
@@ -192,6 +204,7 @@ int main(int argc, char **argv) {
   ping_is_late();
   workers_stall();
   beside_a_script();
-  gate_is_held();
+  gate_is_held(false);
+  gate_is_held(true);
   return h_finish();
 }

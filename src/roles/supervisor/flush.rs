@@ -121,7 +121,9 @@ impl Supervisor {
         if word.has(GateWord::CLOSING) || !(queued || owed) {
             return;
         }
-        if queued && slot.supervised.phase.get() & phase::QUEUED == 0 {
+        // A ping that is owed has no other deadline: until it is written no pong is awaited.
+        let ping = slot.supervised.phase.get() & phase::PING_OWED != 0;
+        if (queued || ping) && slot.supervised.phase.get() & phase::QUEUED == 0 {
             self.set_phase(slot, phase::QUEUED);
             slot.supervised.progress_ms.set(self.now_ms);
             self.count(Counter::AsyncStarted, 1);

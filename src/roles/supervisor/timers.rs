@@ -34,13 +34,13 @@ impl Supervisor {
             connecting: connecting && now & phase::FD_CLOSED == 0 && outputs,
             idle: state == OwnerState::Idle
                 && now & (phase::WAITING | phase::STOPPED | phase::ENDING) == 0,
-            // Progress counts from when we saw the queue begin; an inbox behind a holder that is
-            // stopped counts too.
+            // Progress counts from when we saw the queue begin; an inbox, or a ping of ours, behind a holder
+            // that is stopped counts too.
             queued: now & phase::QUEUED != 0
                 && outputs
                 && (slot.output.queue_head.get() != 0
                     || gate.inbox() != 0
-                    || (ending && gate.holder() != 0)),
+                    || (gate.holder() != 0 && (ending || now & phase::PING_OWED != 0))),
             progress_ms: supervised.progress_ms.get(),
             activity_ms: slot.active_ms(),
             created_ms: supervised.created_ms.get(),

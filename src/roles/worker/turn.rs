@@ -159,13 +159,12 @@ impl Worker {
     fn at_end_of_stream(&mut self, conn: &Conn<'_>) -> After {
         let framer = Framer::from_words(conn.slot.framer_words());
         if framer.in_message() {
-            conn.slot
-                .want(conn.generation, Reason::EofInMessage, 0, false);
+            let reason = Reason::EofInMessage;
             // A header block that the end cut names nobody to answer for sure.
             if let Some(length) = framer.header_before_body() {
-                let reason = Reason::EofInMessage;
                 self.reject(conn, reason, 0..0, 0, (400, "Body Cut Short"), Some(length));
             }
+            conn.slot.want(conn.generation, reason, 0, false);
             return After::GiveBack(post::END);
         }
         After::GiveBack(post::PEER_FIN)
@@ -483,8 +482,9 @@ impl Worker {
             FrameError::LengthInvalid => (Reason::BadLength, 400, "Bad Content-Length"),
             FrameError::LengthConflict => (Reason::BadLength, 400, "Conflicting Content-Length"),
         };
-        conn.slot.want(conn.generation, reason, 0, false);
+        // Before the end is wanted: nobody may begin it while the host is shown this.
         self.reject(conn, reason, range, n, (status, phrase), header_length);
+        conn.slot.want(conn.generation, reason, 0, false);
         post::END
     }
 
