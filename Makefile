@@ -3,6 +3,7 @@
 #   make run        sipd, a SIP server, on ADDR (127.0.0.1:5060)
 #   make check      every test; make check-all: with the full-length and exhaustive variants too
 #   make models     the models of the shared-memory protocols alone
+#   make bench      CPU time for each message beside a bare epoll loop and a stock Kamailio: CASES=
 #   make soak       ten minutes of 15,000 connections and deaths in each mode: SECONDS= CONNECTIONS= SEED=
 #   make fuzz       the fuzz targets, SECONDS (60) each; what they find and have found is in build/fuzz/
 #   make miri       the Rust tests that Miri can run, where the toolchain has it
@@ -183,6 +184,23 @@ models-%:
 	RUSTFLAGS="--cfg $*" CARGO_TARGET_DIR=$(TARGET)/models CARGO_PROFILE_TEST_OPT_LEVEL=2 \
 	  $(CARGO) test --locked --lib models::
 
+# ---- the bench ----
+# CASES= of those that `benches/bench.py --help` names. The load generator is a crate of its own.
+CASES ?=
+bench: build/bench/floor build/bench/pour build/bench/load build/answer build/sipd
+	@/usr/bin/python3 benches/bench.py $(CASES)
+build/bench/floor: benches/floor.c benches/pour.h | need-cc
+	@mkdir -p $(@D)
+	$(CC) $(FLAGS) $< -o $@
+build/bench/pour: benches/pour.c benches/pour.h include/sipwire.h build/libsipwire.a | need-cc
+	@mkdir -p $(@D)
+	$(CC) $(FLAGS) $< build/libsipwire.a $(LINK) -o $@
+build/bench/load: benches/load/Cargo.toml benches/load/Cargo.lock $(wildcard benches/load/src/*.rs)
+	@.ci/need cargo
+	@mkdir -p $(@D)
+	$(CARGO) build --locked --release --manifest-path benches/load/Cargo.toml --target-dir $(TARGET)/load
+	cp $(TARGET)/load/release/load $@
+
 # ---- the header ----
 # The compiler and cbindgen read src/ffi/; a machine that only uses the header never runs this.
 header:
@@ -207,4 +225,4 @@ install: $(LIBS)
 clean:
 	rm -rf build $(TARGET)
 
-.PHONY: FORCE all models need-cc need-lua need-dw kamailio c-tests check check-all header run install clean soak fuzz-targets fuzz miri
+.PHONY: FORCE all bench models need-cc need-lua need-dw kamailio c-tests check check-all header run install clean soak fuzz-targets fuzz miri

@@ -1,0 +1,235 @@
+"""make bench: every case in turns against its opponents, ratios of CPU time for each message, a table, JSON and plots.
+
+A case starts its servers side by side, opens each one's connections, and then lets them have the load in turns, several
+rounds: what else the machine does meets all of them. A figure is the median over the rounds of the ratio within one round.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+import servers
+from servers import TOP, Load, answer, floor, kamailio, pour, sipd
+
+ROUNDS, SECONDS, WARM = 5, 1.5, 0.5
+
+
+def measure(load, seconds):
+    """One turn of one server."""
+    before = load.server.cpu_seconds()
+    result = json.loads(load.ask(seconds))
+    cpu = load.server.cpu_seconds() - before
+    done = result["connections"] or result["answers"]
+    if not done:
+        raise RuntimeError(f"{load.server.name} answered nothing:\n{load.server.said()[-2000:]}")
+    return {
+        "cpu_us": cpu * 1e6 / done,
+        "p50_us": result["latency_us"]["p50"],
+        "p999_us": result["latency_us"]["p999"],
+        "per_second": done / result["seconds"],
+        "broken": result["broken"],
+    }
+
+
+def rounds(members, arguments, count=None, seconds=None):
+    """For each server, by name, what each round measured."""
+    with contextlib.ExitStack() as stack:
+        loads = [stack.enter_context(Load(stack.enter_context(member), *arguments)) for member in members]
+        seen = {load.server.name: [] for load in loads}
+        for load in loads:
+            load.ask(WARM)
+        for number in range(count or ROUNDS):
+            for load in loads[number % len(loads) :] + loads[: number % len(loads)]:
+                seen[load.server.name].append(measure(load, seconds or SECONDS))
+        return seen
+
+
+def ratio(seen, name, base, key="cpu_us"):
+    return statistics.median(one[key] / other[key] for one, other in zip(seen[name], seen[base], strict=True))
+
+
+class Report:
+    def __init__(self):
+        self.rows, self.raw = [], {}
+
+    def keep(self, case, seen):
+        self.raw[case] = seen
+
+    def row(self, case, figure, value, target):
+        met = None if target is None else value <= target
+        self.rows.append({"case": case, "figure": figure, "value": round(value, 3), "target": target, "met": met})
+        wanted = "" if target is None else f"{'<=' if met else 'MISSED'} {target}"
+        print(f"{case:<34} {figure:<44} {value:>10.3f}  {wanted}", flush=True)
+
+
+def ours(*settings, workers=1):
+    return [answer(mode, "connection_lifetime=1h", *settings, workers=workers) for mode in ("threads", "processes")]
+
+
+def against_kamailio():
+    why = servers.missing_kamailio()
+    if why:
+        print(f"skipped: stock Kamailio: {why}")
+        return []
+    return [kamailio(False), kamailio(True)]
+
+
+def compare(report, case, seen, targets, base="floor", key="cpu_us", what="CPU per message"):
+    for name, target in targets.items():
+        if name in seen:
+            report.row(case, f"{what}: {name} / {base}", ratio(seen, name, base, key), target)
+
+
+def hot(report):
+    seen = rounds([floor(), *ours(), *against_kamailio()], ["--connections", 100, "--depth", 1])
+    report.keep("hot", seen)
+    compare(report, "hot, depth 1", seen, {"threads": 1.15, "processes": 1.25, "kamailio": None})
+    with_kamailio(report, "hot, depth 1", seen, 0.9)
+
+
+def with_kamailio(report, case, seen, target):
+    if "kamailio" in seen:
+        compare(report, case, seen, {"kamailio with sipwire": target}, base="kamailio")
+
+
+def pipelined(report):
+    seen = rounds([floor(), *ours(), *against_kamailio()], ["--connections", 100, "--depth", 8])
+    report.keep("pipelined", seen)
+    compare(report, "pipelined, depth 8", seen, {"threads": 1.5, "processes": 1.5, "kamailio": None})
+    if "kamailio" in seen:
+        compare(report, "pipelined, depth 8", seen, {"threads": 0.1, "processes": 0.1}, "kamailio", "p999_us", "p99.9")
+    with_kamailio(report, "pipelined, depth 8", seen, 0.95)
+
+
+def handoff(report):
+    seen = rounds([floor(), *ours("worker_hold=0")], ["--connections", 5000, "--rate", 3000], seconds=3)
+    report.keep("every message a hand-off", seen)
+    compare(report, "every message a hand-off", seen, {"threads": 1.5, "processes": 2.0})
+
+
+def default_hold(report):
+    members = [floor(), *ours(), *against_kamailio()]
+    seen = rounds(members, ["--connections", 15000, "--rate", 1500], count=3, seconds=6)
+    report.keep("hand-offs at the default hold", seen)
+    compare(report, "hand-offs, default hold", seen, {"threads": 1.3, "processes": 1.3})
+    compare(report, "hand-offs, default hold", seen, {"threads": 1.5, "processes": 1.5}, key="p999_us", what="p99.9")
+    if "kamailio" in seen:
+        compare(report, "hand-offs, default hold", seen, {"threads": 0.5, "processes": 0.5}, base="kamailio")
+    with_kamailio(report, "hand-offs, default hold", seen, 0.7)
+
+
+def idle_beside(report):
+    for mode in ("threads", "processes"):
+        plain = answer(mode, "connection_lifetime=1h")
+        beside = answer(mode, "connection_lifetime=1h")
+        beside.name = "beside 15,000 idle"
+        with Load(beside, "--connections", 15000, "--idle"):
+            seen = rounds([plain, beside], ["--connections", 100, "--depth", 1])
+        report.keep(f"idle beside hot, {mode}", seen)
+        report.row("15,000 idle beside the hot", f"CPU per message: with / without, {mode}", ratio(seen, beside.name, mode), 1.05)
+
+
+def transports(report):
+    tcp, udp = sipd("tcp"), sipd("udp")
+    with tcp, udp:
+        seen = {}
+        with Load(tcp, "--connections", 100, "--depth", 4) as over_tcp, Load(udp, "--connections", 100, "--depth", 4, "--udp") as over_udp:
+            for load in (over_tcp, over_udp):
+                load.ask(WARM)
+                seen[load.server.name] = []
+            for _ in range(ROUNDS):
+                for load in (over_tcp, over_udp):
+                    seen[load.server.name].append(measure(load, SECONDS))
+    report.keep("TCP beside UDP", seen)
+    report.row("sipd, 100 clients, depth 4", "CPU per message: TCP / UDP", ratio(seen, "sipd tcp", "sipd udp"), 1.0)
+
+
+def short(report):
+    seen = rounds([floor(), *ours()], ["--connections", 50, "--short"])
+    report.keep("short connections", seen)
+    compare(report, "short connections", seen, {"threads": 1.6, "processes": 1.6}, what="CPU per connection")
+
+
+def flush(report):
+    room = ("conn_wq_max=1m", "wq_max=256m", "max_message_size=128k")
+    members = [floor("--pour"), *(pour(mode, *room) for mode in ("threads", "processes"))]
+    slow = ["--connections", 1000, "--depth", 1, "--read-bytes", 8192, "--read-every-ms", 5]
+    seen = rounds(members, slow, count=3, seconds=4)
+    report.keep("async flush", seen)
+    compare(report, "async flush, 1,000 slow readers", seen, {"threads": 1.3, "processes": 1.3}, what="CPU per 64 KB")
+
+
+def idle(report):
+    for mode in ("threads", "processes"):
+        # Its own threads never wake up; `answer` looks at its children once a second.
+        with pour(mode, "connection_lifetime=1h", "conn_wq_max=1m", "max_message_size=128k") as server:
+            with Load(server, "--connections", 1, "--depth", 1) as warm:
+                warm.ask(0.2)
+            before = server.memory_bytes()
+            with Load(server, "--connections", 15000, "--idle"):
+                time.sleep(6)  # what was lent for on_open comes back
+                bytes_each = (server.memory_bytes() - before) / 15000
+                wake_ups = server.wake_ups()
+                time.sleep(5)
+                wake_ups = (server.wake_ups() - wake_ups) / 5
+        report.row("15,000 silent connections", f"bytes of memory each, {mode}", bytes_each, 320)
+        report.row("15,000 silent connections", f"wake-ups a second, {mode}", wake_ups, 0)
+
+
+CASES = {
+    case.__name__: case
+    for case in (hot, pipelined, handoff, default_hold, transports, idle_beside, idle, short, flush)
+}
+
+
+def plots(report, folder):
+    """CPU for each message of all opponents, a picture for each case."""
+    try:
+        import matplotlib
+    except ImportError:
+        print("skipped: the plots: python3-matplotlib is not installed")
+        return
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    for case, seen in report.raw.items():
+        names = list(seen)
+        figure, axes = pyplot.subplots(figsize=(7, 0.5 * len(names) + 1.2))
+        values = [statistics.median(one["cpu_us"] for one in seen[name]) for name in names]
+        spread = [[v - min(o["cpu_us"] for o in seen[n]) for v, n in zip(values, names)], [max(o["cpu_us"] for o in seen[n]) - v for v, n in zip(values, names)]]
+        axes.barh(names, values, xerr=spread, color="#4477aa", ecolor="#222222")
+        axes.invert_yaxis()
+        axes.set_xlabel("CPU time for each message, µs")
+        axes.set_title(case)
+        figure.tight_layout()
+        figure.savefig(folder / f"{case.replace(' ', '_').replace(',', '')}.svg", metadata={"Date": None})
+        pyplot.close(figure)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cases", nargs="*", help=f"of {', '.join(CASES)} (default: all)")
+    chosen = parser.parse_args().cases or list(CASES)
+    if unknown := set(chosen) - set(CASES):
+        parser.error(f"no such case: {', '.join(unknown)}; there are {', '.join(CASES)}")
+    report = Report()
+    for name in chosen:
+        CASES[name](report)
+    missed = sum(row["met"] is False for row in report.rows)
+    print(f"{sum(row['met'] is True for row in report.rows)} targets met, {missed} missed")
+    if set(chosen) == set(CASES):
+        machine = {"cpus": os.cpu_count(), "kernel": os.uname().release, "compiler": subprocess.run(["rustc", "-V"], capture_output=True, text=True).stdout.strip()}
+        results = {"machine": machine, "rows": report.rows, "rounds": report.raw}
+        (TOP / "benches" / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    folder = TOP / "benches" / "plots"
+    folder.mkdir(exist_ok=True)
+    plots(report, folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
