@@ -1,7 +1,7 @@
 //! `counted NAME COUNT` does one operation so often, and nothing else: what it costs in instructions is the
 //! difference between two counts under callgrind. Without arguments: the names.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)] // a program
 
 mod operations;
 
