@@ -454,7 +454,8 @@ pub struct sipwire_callbacks {
     /// A connection whose queue was above queue_high, or on which a send was refused for want of room, is
     /// down to queue_low; if it was refused although the queue was at queue_low, it is empty. When all
     /// queues together were full, also that has changed. Rarely it comes for a connection that never was
-    /// full; never after its on_close.
+    /// full; never after its on_close, but perhaps before its on_open (one that was dialled, and filled while it
+    /// connected).
     pub on_writable: Option<
         unsafe extern "C" fn(
             user: *mut c_void,

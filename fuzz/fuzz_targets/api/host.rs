@@ -234,7 +234,7 @@ unsafe extern "C" fn on_writable(
     info: *const sipwire_conn_info,
 ) {
     let (host, info) = unsafe { (host(user), &*info) };
-    host.ledger().assert_open(info.conn_id);
+    host.ledger().assert_not_closed(info.conn_id);
     host.send(instance, &to_id(info.conn_id, 0), 2, 50, 1);
 }
 

@@ -116,6 +116,15 @@ impl Ledger {
         assert_eq!(open, Some(true), "on_close of {conn_id}, which is not open");
     }
 
+    /// It may not be open yet.
+    pub fn assert_not_closed(&self, conn_id: u32) {
+        assert_ne!(
+            self.connections.get(&conn_id),
+            Some(&false),
+            "a callback of {conn_id}, which is closed"
+        );
+    }
+
     pub fn assert_open(&self, conn_id: u32) {
         assert_eq!(
             self.connections.get(&conn_id),
