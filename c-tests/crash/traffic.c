@@ -258,10 +258,17 @@ bool traffic_idle(void) {
 }
 
 static const char *waits(talk *t) {
-  static char text[100];
+  static char text[300];
+  sipwire_conn_info info = {.struct_size = sizeof info};
+  uint32_t id = 0;
   bool whole = t->last && t->written == t->length;
   bool open = !over(t) && (t->to_end || (whole && (t->silent ? !shared->delivered[t->last] : t->answered < t->asked)));
   snprintf(text, sizeof text, "talk %d of kind %d: %u asked, %u answered%s", t->number, t->kind, t->asked, t->answered, t->to_end ? ", to end" : "");
+  if (open && sipwire_conn_find(h_instance, &t->peer->local, NULL, &id) == SIPWIRE_OK && sipwire_conn_info_get(h_instance, id, &info) == SIPWIRE_OK) {
+    size_t n = strlen(text);
+    snprintf(text + n, sizeof text - n, "; flags %u, owner %d, worker %d, %llu messages, %llu bytes in, %llu parked, %llu queued", info.flags, info.owner, info.worker,
+             (unsigned long long)info.messages_in, (unsigned long long)info.bytes_in, (unsigned long long)info.partial_bytes, (unsigned long long)info.queued_bytes);
+  }
   return open ? text : NULL;
 }
 
