@@ -9,6 +9,7 @@ typedef enum kind { CHAT, PARTS, SLOW, FULL, HOST_ENDS, BAD, HALF, RESET, READER
 enum { STEADY = 4 };
 typedef struct talk {
   h_peer *peer;
+  sipwire_addr to; /* the kernel gives one port to several peers, if they go to different listeners */
   kind kind;
   const char *extra; /* of its requests */
   bool to_end, may_end, silent;
@@ -86,15 +87,15 @@ static void ask_both(talk *t) {
 /* If it is paused: by its script, or by a sender that died before it came to resume it. */
 static void resume(const talk *t) {
   uint32_t id = 0;
-  if (!over(t) && sipwire_conn_find(h_instance, &t->peer->local, NULL, &id) == SIPWIRE_OK && h_conn_flags(id) & SIPWIRE_CONN_PAUSED)
+  if (!over(t) && sipwire_conn_find(h_instance, &t->peer->local, &t->to, &id) == SIPWIRE_OK && h_conn_flags(id) & SIPWIRE_CONN_PAUSED)
     sipwire_conn_resume(h_instance, id);
 }
 
 static void talk_to(talk *t, kind kind, const char *extra, int listener) {
   bool small = listener == SMALL_BUFFERS;
   *t = (talk){.kind = kind, .extra = extra, .number = t >= steady && t < steady + STEADY ? TALKS + (int)(t - steady) : (int)(t - talks)};
-  sipwire_addr to = h_listener(listener);
-  t->peer = h_connect_small(&to, small ? 4096 : 0);
+  t->to = h_listener(listener);
+  t->peer = h_connect_small(&t->to, small ? 4096 : 0);
   t->peer->paused = small;
   shared->reason[t->peer->local.port] = SIPWIRE_REASON_NONE;
   t->to_end = kind == HOST_ENDS || kind == BAD || kind == HALF || kind == RESET;
@@ -221,7 +222,7 @@ static void answer_pings(talk *t) {
 
 static void learn(_Atomic uint32_t *id, talk *t) {
   uint32_t found = 0;
-  if (!*id && t->peer && sipwire_conn_find(h_instance, &t->peer->local, NULL, &found) == SIPWIRE_OK) *id = found;
+  if (!*id && t->peer && sipwire_conn_find(h_instance, &t->peer->local, &t->to, &found) == SIPWIRE_OK) *id = found;
 }
 
 /* The peer has sent FIN and waits; its request was delivered. */
@@ -229,7 +230,7 @@ static void answer_late(talk *t) {
   static const char answer[] = "SIP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n";
   sipwire_conn_info info;
   uint32_t id = 0;
-  if (over(t) || sipwire_conn_find(h_instance, &t->peer->local, NULL, &id) != SIPWIRE_OK) return;
+  if (over(t) || sipwire_conn_find(h_instance, &t->peer->local, &t->to, &id) != SIPWIRE_OK) return;
   sipwire_target target = h_to_conn(id);
   if (h_info(id, &info) && info.pending_answers > 0) h_send_here(&target, answer, sizeof answer - 1, 0);
 }
@@ -253,7 +254,7 @@ void traffic_look(void) {
 bool traffic_idle(void) {
   sipwire_conn_info info;
   uint32_t id = 0;
-  return over(&steady[0]) || sipwire_conn_find(h_instance, &steady[0].peer->local, NULL, &id) != SIPWIRE_OK || !h_info(id, &info) ||
+  return over(&steady[0]) || sipwire_conn_find(h_instance, &steady[0].peer->local, &steady[0].to, &id) != SIPWIRE_OK || !h_info(id, &info) ||
          info.owner == SIPWIRE_OWNER_IDLE;
 }
 
@@ -264,7 +265,7 @@ static const char *waits(talk *t) {
   bool whole = t->last && t->written == t->length;
   bool open = !over(t) && (t->to_end || (whole && (t->silent ? !shared->delivered[t->last] : t->answered < t->asked)));
   snprintf(text, sizeof text, "talk %d of kind %d: %u asked, %u answered%s", t->number, t->kind, t->asked, t->answered, t->to_end ? ", to end" : "");
-  if (open && sipwire_conn_find(h_instance, &t->peer->local, NULL, &id) == SIPWIRE_OK && sipwire_conn_info_get(h_instance, id, &info) == SIPWIRE_OK) {
+  if (open && sipwire_conn_find(h_instance, &t->peer->local, &t->to, &id) == SIPWIRE_OK && sipwire_conn_info_get(h_instance, id, &info) == SIPWIRE_OK) {
     size_t n = strlen(text);
     snprintf(text + n, sizeof text - n, "; flags %u, owner %d, worker %d, %llu messages, %llu bytes in, %llu parked, %llu queued", info.flags, info.owner, info.worker,
              (unsigned long long)info.messages_in, (unsigned long long)info.bytes_in, (unsigned long long)info.partial_bytes, (unsigned long long)info.queued_bytes);
@@ -370,7 +371,7 @@ const char *traffic_stays(void) {
     snprintf(text, sizeof text, "talk %d of kind %d", one->number, one->kind);
     /* One that its predecessor had not accepted is a new one. */
     uint32_t id = 0;
-    if (!over(one) && sipwire_conn_find(h_instance, &one->peer->local, NULL, &id) != SIPWIRE_OK) return text;
+    if (!over(one) && sipwire_conn_find(h_instance, &one->peer->local, &one->to, &id) != SIPWIRE_OK) return text;
   }
   h_account refused = h_ledger_account(TO_REFUSED, false);
   snprintf(text, sizeof text, "%u reports", refused.lost);
