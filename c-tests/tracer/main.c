@@ -160,6 +160,12 @@ static bool begins_loop(task *t, const call *c, const char *name, const char *te
   return true;
 }
 
+/* SIGKILL ends the stop too: registers and stack are out of reach then. The kernel does not begin the call any more. */
+static bool was_killed(const task *t) {
+  struct __ptrace_syscall_info info;
+  return ptrace(PTRACE_GET_SYSCALL_INFO, t->tid, sizeof info, &info) < 0 && errno == ESRCH;
+}
+
 static void look(task *t, const call *c) {
   char text[600], name[17] = "?";
   stack s;
@@ -171,6 +177,7 @@ static void look(task *t, const call *c) {
     return;
   }
   stack_of(t->pid, t->tid, &s);
+  if (!s.whole && was_killed(t)) return;
   read_line(t->tid, "comm", "%16[^\n]", name);
   if (!t->as && v == POLLS && begins_loop(t, c, name, text, &s)) return;
   if (is_allowed(t, c, name, &s)) return;

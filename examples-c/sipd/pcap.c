@@ -17,7 +17,9 @@
 enum { SEGMENT = 1440, RECORD_HEADER = 16, TCP_HEADER = 20, TCP = 6, ACK_PSH = 0x18, LINKTYPE_RAW = 101, WAITING = 256 };
 
 struct flow {
-    _Atomic uint32_t next[2]; /* the sequence number of the next byte: to us, from us */
+    _Atomic uint32_t next[2];    /* the sequence number of the next byte: to us, from us */
+    _Atomic uint32_t written[2]; /* what the file holds of them. No more is acknowledged: a reader takes a segment whose
+                                  * acknowledgement came first for a repeated one, and reads no message from it. */
 };
 
 /* All processes share it. A connection has the flow of its slot, which its id carries in its low bits. The numbers go on
@@ -144,7 +146,7 @@ void pcap_on_capture(void *user, sipwire_instance *instance, const sipwire_captu
     struct flow *flow = flow_of(c);
     size_t ip_header = c->remote.family == 4 ? 20 : 40, headers = RECORD_HEADER + ip_header + TCP_HEADER;
     size_t segments = (c->length + SEGMENT - 1) / SEGMENT, size = segments * headers + c->length, piece = 0, at = 0;
-    uint32_t number = atomic_fetch_add(&flow->next[out], (uint32_t)c->length), expected = atomic_load(&flow->next[!out]);
+    uint32_t number = atomic_fetch_add(&flow->next[out], (uint32_t)c->length), expected = atomic_load(&flow->written[!out]);
     uint8_t *packets, *to;
 
     (void)user, (void)instance;
@@ -167,5 +169,6 @@ void pcap_on_capture(void *user, sipwire_instance *instance, const sipwire_captu
     }
     if (write(pcap.fd, packets, size) != (ssize_t)size && !atomic_exchange(broken, true))
         log_error("the pcap file ends here: %s", strerror(errno));
+    atomic_fetch_add(&flow->written[out], (uint32_t)c->length);
     free(packets);
 }
