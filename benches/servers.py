@@ -152,7 +152,7 @@ def kamailio(module):
     folder = Path(tempfile.mkdtemp(prefix="bench"))
     load = f'loadmodule "{BUILD}/kamailio/sipwire.so"' if module else ""
     (folder / "kamailio.cfg").write_text(KAMAILIO.format(port=port, module=load))
-    command = ["kamailio", "-f", folder / "kamailio.cfg", "-DD", "-E", "-m", "1024", "-M", "16", "-Y", folder, "-w", folder, "-P", folder / "pid"]
+    command = ["kamailio", "-x", "fm", "-f", folder / "kamailio.cfg", "-DD", "-E", "-m", "1024", "-M", "16", "-Y", folder, "-w", folder, "-P", folder / "pid"]
     server = Server("kamailio with sipwire" if module else "kamailio", command, "", f"127.0.0.1:{port}")
     until = time.monotonic() + START_LIMIT
     while time.monotonic() < until:

@@ -5,7 +5,7 @@
 //! counts only when its whole value, folded lines included, is nothing else. `5, 5` is what became of
 //! two headers that somebody joined (RFC 9110 5.3), and is taken like them: equal ones are one.
 
-use memchr::memchr;
+use memchr::memchr_iter;
 
 use super::{FrameError, Framer, LengthFault, Limits, NEXT_LINE, Phase, Scan, Value, from};
 
@@ -19,11 +19,15 @@ impl Framer {
             // Nearly all bytes of a header block are skipped here; the machine below sees only
             // the beginnings of lines and what belongs to Content-Length.
             if self.phase == Phase::OtherLine {
-                let Some(line_end) = memchr(b'\n', rest) else {
+                let Some(line_start) = skip_other_lines(rest) else {
                     return (Scan::Open, part.len());
                 };
-                rest = from(rest, line_end + 1);
+                rest = from(rest, line_start);
                 self.phase = NEXT_LINE;
+                if let Some(behind) = behind_name(rest) {
+                    rest = behind;
+                    self.phase = Phase::Colon;
+                }
             }
             let Some((&byte, behind)) = rest.split_first() else {
                 return (Scan::Open, part.len());
@@ -153,6 +157,31 @@ impl Framer {
             }
         }
     }
+}
+
+/// The next line that may be the empty one or a `Content-Length`; the next line at all if too little of it
+/// is here to tell.
+fn skip_other_lines(rest: &[u8]) -> Option<usize> {
+    memchr_iter(b'\n', rest)
+        .map(|line_end| line_end + 1)
+        .find(|&line_start| match rest.get(line_start) {
+            None | Some(b'\r' | b'\n' | b'l' | b'L') => true,
+            Some(b'c' | b'C') => {
+                let line = from(rest, line_start);
+                line.len() < CONTENT_LENGTH.len() || behind_name(line).is_some()
+            }
+            Some(_) => false,
+        })
+}
+
+/// What follows the whole name `Content-Length`.
+fn behind_name(line: &[u8]) -> Option<&[u8]> {
+    let (name, behind) = line.split_first_chunk::<{ CONTENT_LENGTH.len() }>()?;
+    let same = name
+        .iter()
+        .zip(CONTENT_LENGTH)
+        .all(|(byte, expected)| byte.to_ascii_lowercase() == *expected);
+    same.then_some(behind)
 }
 
 fn other_line(byte: u8) -> Phase {

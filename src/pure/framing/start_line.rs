@@ -38,6 +38,10 @@ impl Framer {
     pub(super) fn start_line(&mut self, part: &[u8]) -> (Scan, usize) {
         let mut rest = part;
         while let Phase::FirstWord { matched } = self.phase {
+            if matched == A_METHOD {
+                let method = rest.iter().take_while(|&&byte| is_token(byte)).count();
+                rest = from(rest, method);
+            }
             let Some((&byte, behind)) = rest.split_first() else {
                 return (Scan::Open, part.len());
             };
@@ -101,6 +105,9 @@ pub(in crate::pure) fn is_version(word: &[u8]) -> bool {
 /// Carries the match of ` SIP/2.0` with a line's end over `text`. Blanks behind the version are
 /// allowed: RFC 4475 (`trws`) leaves them to the parser, which can answer.
 fn version_at_end(matched: u8, text: &[u8]) -> u8 {
+    if text.ends_with(b" SIP/2.0\r") {
+        return VERSION_THEN_BLANK; // nearly all
+    }
     // The eight bytes before the blanks decide alone: no match that began earlier is still open.
     let ended = text.trim_ascii_end().len();
     let decisive = ended.saturating_sub(REQUEST_LINE_END.len());
@@ -122,8 +129,23 @@ fn version_at_end(matched: u8, text: &[u8]) -> u8 {
 
 /// RFC 3261 25.1 `token`.
 pub(in crate::pure) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte)
+    TOKEN.get(usize::from(byte)) == Some(&true)
 }
+
+/// One look for each byte of a method; the same bytes are asked by classes too slowly.
+const TOKEN: [bool; 256] = {
+    let mut token = [false; 256];
+    let mut byte = 0;
+    while byte < token.len() {
+        token[byte] = (byte as u8).is_ascii_alphanumeric()
+            || matches!(
+                byte as u8,
+                b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~'
+            );
+        byte += 1;
+    }
+    token
+};
 
 fn used_by(part: &[u8], rest: &[u8], line_end: Option<usize>) -> usize {
     part.len() - rest.len() + line_end.map_or(rest.len(), |end| end + 1)
