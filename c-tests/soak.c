@@ -84,6 +84,8 @@ static void balance(void) {
   row("  received by peers", s.received);
   row("  in the hands of who was killed", s.unsure);
   row("  refused", s.refused);
+  for (int i = 0; i < MAX_CODES; i++)
+    if (shared->refused_with[i]) printf("    %-50s %10u\n", sipwire_strerror(-i - CODES_FROM), shared->refused_with[i]);
   row("messages out", stats.messages_out);
   row("reported", s.reported);
   row("  told again", shared->told_again);

@@ -143,6 +143,7 @@ CANNOT_SLEEP = {
     "eventfd": ("event", "EFD_NONBLOCK", "makes one"),
     "socketpair": ("fdpass", "SOCK_NONBLOCK", "makes two"),
     "sendmsg": ("fdpass:pass|sock:send_parts", r"MSG_DONTWAIT \| libc::MSG_NOSIGNAL;", "whatever the descriptor's flags are"),
+    "send": ("sock:send_parts", r"MSG_DONTWAIT \| libc::MSG_NOSIGNAL;", "whatever the descriptor's flags are"),
     "recvmsg": ("fdpass:receive", r"MSG_DONTWAIT \|", "whatever the descriptor's flags are"),
     "recv": ("sock:recv_with|sock:discard", r"\| libc::MSG_DONTWAIT;", "whatever the descriptor's flags are"),
     "accept4": ("sock:accept", "SOCK_NONBLOCK", "the listener does not block: `socket` made it so, or `take_over` has set it"),

@@ -6,6 +6,7 @@ enum { MAX_MESSAGES = 1 << 24, MAX_CONNECTIONS = 1 << 21, MAX_PEERS_LIVE = 15000
 
 /* What is known of a message that the host sends. An outcome is noted when sipwire_send has returned: ABOUT alone was in
  * the hands of one that was killed, and only of such a one both is right, accepted and not. */
+enum { CODES_FROM = 2000, MAX_CODES = 1000 }; /* errors are -2000 to -2999 */
 enum { ABOUT = 1, SENT = 2, QUEUED = 4, REFUSED = 8, REPORTED = 16, RECEIVED = 32, AGAIN = 64, MAY_COME_AGAIN = 128 };
 /* And of one that a peer sends. */
 enum { BEGUN = 1, DELIVERED = 2 };
@@ -32,6 +33,7 @@ typedef struct books {
   sipwire_addr server, listener[LISTENERS];
   _Atomic uint64_t target[MAX_PEERS_LIVE];  /* connection id, serial */
   _Atomic uint8_t kind[MAX_CONNECTIONS];    /* by serial: every connection of a peer has its own */
+  _Atomic uint32_t refused_with[MAX_CODES]; /* [-code - CODES_FROM] */
   _Atomic bool refused[MAX_CONNECTIONS];    /* an answer was: all queues are full */
   _Atomic bool clean[MAX_CONNECTIONS];      /* the peer read to the FIN */
   _Atomic uint32_t id[MAX_CONNECTIONS];     /* the connection's in the library */

@@ -11,6 +11,8 @@ static int32_t send_one(hand *mine, sipwire_target *target, uint32_t to, bool an
   shared->out[l.number] |= ABOUT;
   sipwire_iov iov[2] = {{text, length / 3}, {text + length / 3, length - length / 3}};
   int32_t rc = sipwire_send(h_instance, target, iov, 2, l.number);
+  CHECK(rc != SIPWIRE_E_PANIC && rc != SIPWIRE_E_ARGUMENT, "message %u: %s", l.number, sipwire_strerror(rc));
+  if (rc < 0) shared->refused_with[-rc - CODES_FROM]++;
   shared->out[l.number] |= rc == SIPWIRE_SENT ? SENT : rc == SIPWIRE_QUEUED ? QUEUED : REFUSED;
   mine->sending = 0;
   return rc;

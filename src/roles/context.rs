@@ -9,11 +9,11 @@ use crate::pure::settings::{ProxyProtocol, Settings};
 use crate::pure::words::Holder;
 use crate::roles::host::{Host, Wants};
 use crate::shm::participants::SUPERVISOR;
-use crate::sync::{AtomicU32, Ordering, Word};
+use crate::sync::{AtomicI32, AtomicU32, Ordering, Word};
 use crate::sys::event::EventFd;
 use crate::sys::map::IdentityPage;
 use crate::sys::sock::SocketOptions;
-use crate::sys::{self, Fd};
+use crate::sys::{self, Fd, RawFd};
 use crate::table::segment::Segment;
 use crate::table::slot::Slot;
 
@@ -64,6 +64,9 @@ pub struct Context {
     pub claimed: IdentityPage,
     /// The process of which a thread is the supervisor, as far as this process knows.
     supervises: AtomicU32,
+    /// That supervisor's poll, -1: there is none. A number that is no poll any more, or another one, knows
+    /// none of our connections.
+    supervisors_poll: AtomicI32,
     live: LiveSettings,
 }
 
@@ -112,6 +115,7 @@ impl Context {
             identity: IdentityPage::new()?,
             claimed: IdentityPage::new()?,
             supervises: AtomicU32::new(0),
+            supervisors_poll: AtomicI32::new(-1),
         })
     }
 
@@ -136,9 +140,15 @@ impl Context {
     /// P2: reason bits, then the mailbox, then the wake.
     #[cfg_attr(crash_points, track_caller)]
     pub fn post(&self, index: u32, slot: &Slot, reasons: u32) {
+        self.post_quietly(index, slot, reasons);
+        self.wake_supervisor();
+    }
+
+    /// As `post`, for what the supervisor need not know before it wakes up anyway.
+    #[cfg_attr(crash_points, track_caller)]
+    pub fn post_quietly(&self, index: u32, slot: &Slot, reasons: u32) {
         slot.note(reasons);
         self.segment.mailbox().post(index as usize);
-        self.wake_supervisor();
     }
 
     pub fn worker_index(&self, holder: Holder) -> i32 {
@@ -161,7 +171,17 @@ impl Context {
         self.supervises.swap(pid, Ordering::SeqCst) != pid
     }
     pub fn end_supervising(&self) {
+        self.supervisors_poll.store_sync(-1);
         self.supervises.store_sync(0);
+    }
+    /// Workers of this process may arm connections in it, see `Worker::give_back_armed`.
+    pub fn supervises_with(&self, poll: RawFd) {
+        self.supervisors_poll.store_sync(poll);
+    }
+    /// The poll of the supervisor of this process.
+    pub fn supervisors_poll(&self) -> Option<RawFd> {
+        let poll = self.supervisors_poll.load_sync();
+        (poll >= 0 && self.is_supervisors_process()).then_some(poll)
     }
 
     /// Settings as they are now.

@@ -76,6 +76,10 @@ pub struct Member {
     announced_to: Cell<Option<u64>>,
     announce_again_ms: Cell<u64>,
     pub duplicates: RefCell<Duplicates>,
+    /// The parts of the message that is being written.
+    pub together: RefCell<Vec<u8>>,
+    /// Of the settings that `duplicates` knows its limit from.
+    limit_version: Cell<u64>,
     /// Blocks stamped private(us), so that a direct write needs no allocation (P1: the rest of a
     /// partial write must have a place before its first byte goes out).
     reserve: RefCell<Vec<u32>>,
@@ -111,6 +115,7 @@ impl Member {
     /// Takes a participant number. `worker`: worker index + 1, 0 for a sender.
     pub fn join(context: &Context, worker: u32) -> Result<Rc<Member>> {
         let wake = EventFd::new().map_err(|_| Error::System)?;
+        let version = context.segment.header().live_version.load_sync();
         let limit = fd_limit(context, worker);
         let duplicates = Duplicates::new(context.settings.max_connections, limit);
         let participants = context.segment.participants();
@@ -129,6 +134,8 @@ impl Member {
             announced_to: Cell::new(None),
             announce_again_ms: Cell::new(0),
             duplicates: RefCell::new(duplicates),
+            together: RefCell::new(Vec::new()),
+            limit_version: Cell::new(version),
             reserve: RefCell::new(Vec::new()),
             batch: Cell::new(None),
             corked: Cell::new(None),
@@ -247,9 +254,11 @@ impl Member {
         let Some(channel) = channel.as_ref() else {
             return true;
         };
-        self.duplicates
-            .borrow_mut()
-            .fit(fd_limit(context, self.worker), &pinned);
+        let version = context.segment.header().live_version.load_sync();
+        if self.limit_version.replace(version) != version {
+            let limit = fd_limit(context, self.worker);
+            self.duplicates.borrow_mut().fit(limit, &pinned);
+        }
         let mut payload = [0u8; fdpass::MAX_PAYLOAD_BYTES];
         loop {
             match fdpass::receive(channel.as_raw(), &mut payload) {

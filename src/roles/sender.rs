@@ -44,6 +44,8 @@ pub const PING: u32 = 0x1000_0000;
 const MOST_LISTED_ALIASES: u64 = 256;
 /// Pieces a message may come in; the caller puts more together.
 pub const MAX_PARTS: usize = 64;
+/// A message that is no longer than this is written as one part.
+const TOGETHER_MAX_BYTES: usize = 4096;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
@@ -332,6 +334,18 @@ impl Call<'_> {
         self.queue(index, slot, generation)
     }
 
+    /// The kernel takes a small message of many parts more slowly than we copy it.
+    fn put_together<'b>(&self, together: &'b mut Vec<u8>) -> Option<&'b [u8]> {
+        if self.parts.len() == 1 || self.length > TOGETHER_MAX_BYTES {
+            return None;
+        }
+        together.clear();
+        self.parts
+            .iter()
+            .for_each(|part| together.extend_from_slice(part));
+        Some(together)
+    }
+
     fn write_directly(&self, index: u32, slot: &Slot, generation: u32) -> Result<Sent> {
         let fd = if self.context.is_supervisors_process() {
             slot.identity.fd.load_sync()
@@ -342,11 +356,14 @@ impl Call<'_> {
                 .get(index, generation)
                 .unwrap_or(-1)
         };
+        let mut together = self.member.together.borrow_mut();
+        let whole = self.put_together(&mut together);
+        let parts = whole.as_ref().map_or(self.parts, core::slice::from_ref);
         let mut slices = [IoSlice::new(&[]); MAX_PARTS];
-        for (slice, part) in slices.iter_mut().zip(self.parts) {
+        for (slice, part) in slices.iter_mut().zip(parts) {
             *slice = IoSlice::new(part);
         }
-        let slices = slices.get(..self.parts.len()).unwrap_or_default();
+        let slices = slices.get(..parts.len()).unwrap_or_default();
         let more = self.member.batch.get() == Some((index, generation));
         let written = match sock::send_parts(fd, slices, more) {
             Ok(n) => n,

@@ -88,6 +88,13 @@ impl Poll {
         control(self.fd(), libc::EPOLL_CTL_ADD, fd, token, interest.flags())
     }
 
+    /// An eventfd that is never read: each notification is reported, once.
+    #[cfg_attr(crash_points, track_caller)]
+    pub fn add_wake(&self, fd: RawFd, token: u64) -> Result<()> {
+        let flags = (libc::EPOLLIN | libc::EPOLLET) as u32;
+        control(self.fd(), libc::EPOLL_CTL_ADD, fd, token, flags)
+    }
+
     /// Reports what comes to the descriptor, once each time: for whoever leaves it there, whom the others
     /// would wake without end.
     #[cfg_attr(crash_points, track_caller)]
@@ -142,6 +149,12 @@ impl Poll {
             priority: event.is_priority(),
         })
     }
+}
+
+/// `Poll::modify`, of another loop in the same process. Err: it is not registered there (any more).
+#[cfg_attr(crash_points, track_caller)]
+pub fn epoll_modify(epoll_fd: RawFd, fd: RawFd, token: u64, interest: Interest) -> Result<()> {
+    control(epoll_fd, libc::EPOLL_CTL_MOD, fd, token, interest.flags())
 }
 
 /// Removes from another loop's epoll in the same process. A number that is not registered there

@@ -314,6 +314,12 @@ pub fn send_parts(fd: RawFd, parts: &[IoSlice<'_>], more: bool) -> Result<usize>
     if more {
         flags |= libc::MSG_MORE;
     }
+    if let [whole] = parts {
+        let (base, len) = (whole.as_ptr().cast(), whole.len());
+        // SAFETY: the part is borrowed over the call.
+        let sent = retry(|| unsafe { libc::send(fd, base, len, flags) })?;
+        return Ok(sent.unsigned_abs());
+    }
     // SAFETY: all zeroes is a valid msghdr: no address, no parts, no control data.
     let mut message: libc::msghdr = unsafe { core::mem::zeroed() };
     // IoSlice is promised to have the layout of iovec; sendmsg only reads them.

@@ -26,8 +26,10 @@ use crate::sync::{AtomicI32, AtomicU32, AtomicU64, Ordering, Word};
 pub mod post {
     /// Output waits in inbox or queue.
     pub const WRITE: u32 = 1;
-    /// A worker gave the connection back.
+    /// A worker gave the connection back: arm it.
     pub const RETURN: u32 = 2;
+    /// A worker gave the connection back and has armed it itself, so nobody is woken for this.
+    pub const ARMED: u32 = 8;
     /// Somebody wants the end: `wanted` says how.
     pub const END: u32 = 4;
     /// Look whether a half-closed connection is done.

@@ -459,6 +459,7 @@ impl Supervisor {
         }
         self.unlend(index);
         if owner.state() == OwnerState::Idle {
+            slot.supervised.activity_ms.set(self.now_ms);
             self.arm(index, slot);
             self.schedule(index, slot);
         }

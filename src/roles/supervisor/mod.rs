@@ -195,6 +195,7 @@ impl Supervisor {
         if header.epoch.load_sync() > 0 {
             supervisor.inherit(fds_are_ours);
         }
+        context.supervises_with(supervisor.poll.fd());
         header.supervisor_pid.store_sync(pid);
         header.epoch.fetch_add(1, Ordering::SeqCst);
         // The first step finds what came before it, however the host polls: see `sleeping`.
@@ -206,7 +207,7 @@ impl Supervisor {
         let segment = &context.segment;
         let now_ms = monotonic_ms();
         let poll = Poll::new().map_err(|_| Error::System)?;
-        poll.add(context.wake.as_raw(), TOKEN_WAKE, LEVEL_READ)
+        poll.add_wake(context.wake.as_raw(), TOKEN_WAKE)
             .map_err(|_| Error::System)?;
         poll.add(context.announced.as_raw(), TOKEN_ANNOUNCED, LEVEL_READ)
             .map_err(|_| Error::System)?;
@@ -394,7 +395,8 @@ impl Supervisor {
 
     fn on_event(&mut self, event: &Ready) {
         match event.token {
-            TOKEN_WAKE => self.context.wake.drain(),
+            // What it is for is looked for in every turn.
+            TOKEN_WAKE => {}
             TOKEN_ANNOUNCED => self.serve_announcements(),
             token if token & TOKEN_LISTENER != 0 => self.accept((token & 0xFFFF) as usize),
             token if token & TOKEN_PIDFD != 0 => {

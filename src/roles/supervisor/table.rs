@@ -295,6 +295,10 @@ impl Supervisor {
                 OwnerState::Held if now & phase::WATCHED != 0 => {
                     self.take_from_stalled(index, slot, read_closed);
                 }
+                OwnerState::Reading => {
+                    self.clear_phase(slot, phase::WATCHED);
+                    self.set_phase(slot, phase::EARLY);
+                }
                 _ => self.clear_phase(slot, phase::WATCHED),
             }
         }
@@ -325,6 +329,7 @@ impl Supervisor {
 
     /// Does what `bits` ask for, and ends the connection if somebody wants it to end.
     pub(super) fn serve(&mut self, index: u32, slot: &Slot, bits: u32) {
+        let context = self.context.clone();
         if bits & post::NO_FD != 0 {
             self.forget_duplicate(index, slot);
         }
@@ -333,10 +338,13 @@ impl Supervisor {
             slot.owner().state(),
             OwnerState::Idle | OwnerState::Retiring
         );
-        if bits & (post::RETURN | post::NO_FD) != 0 && returned {
-            self.unlend(index);
-            self.clear_phase(slot, phase::WATCHED);
-            slot.supervised.activity_ms.set(self.now_ms);
+        if bits & (post::RETURN | post::ARMED | post::NO_FD) != 0 && returned {
+            // If it is not on the list any more, the tick was faster.
+            if lent::is_linked(&context.segment, index) {
+                self.unlend(index);
+                slot.supervised.activity_ms.set(self.now_ms);
+            }
+            self.clear_phase(slot, phase::WATCHED | phase::EARLY);
         }
         if bits & post::WANTS_ROOM != 0 {
             self.set_phase(slot, phase::ROOM_WANTED);

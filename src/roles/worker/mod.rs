@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::pure::error::{Error, Result};
+use crate::pure::words::GateWord;
 use crate::pure::words::{OwnerState, OwnerWord};
 use crate::roles::context::Context;
 use crate::roles::member::{ANNOUNCE_AGAIN_MS, ChannelClosed, Member};
@@ -22,7 +23,7 @@ use crate::shm::counters::Counter;
 use crate::shm::participants::Record;
 use crate::sync::{Ordering, Word};
 use crate::sys::clock::monotonic_ms;
-use crate::sys::poll::{Interest, Poll, Ready};
+use crate::sys::poll::{self, Interest, Poll, Ready};
 use crate::table::phase;
 use crate::table::segment::WorkerRecord;
 use crate::table::slot::{Slot, post};
@@ -38,6 +39,11 @@ const READ: Interest = Interest {
     write: false,
     end: false,
     one_shot: false,
+};
+/// What an idle connection is armed with in the supervisor's poll.
+const ONCE: Interest = Interest {
+    one_shot: true,
+    ..READ
 };
 /// Level-triggered with no wish: the kernel still reports a hangup, and nothing else.
 const HANGUP_ONLY: Interest = Interest {
@@ -129,7 +135,7 @@ impl Worker {
         }
         drop(duplicates);
         self.poll
-            .add(self.member.wake_fd().as_raw(), WAKE, READ)
+            .add_wake(self.member.wake_fd().as_raw(), WAKE)
             .map_err(|_| Error::System)?;
         self.poll
             .add(self.context.end.as_raw(), END, READ)
@@ -225,7 +231,8 @@ impl Worker {
         let (mut gone, mut ended) = (false, Ok(()));
         for event in &ready {
             match event.token {
-                WAKE => self.member.wake_fd().drain(),
+                // What it is for is looked for in every step.
+                WAKE => {}
                 CHANNEL => gone = true,
                 // `stopping` and the claim say what it means.
                 END => {}
@@ -444,7 +451,7 @@ impl Worker {
                     self.give_back(index, slot, reading, Some(fd), 0);
                 }
             }
-            After::Hold { .. } => self.give_back(index, slot, reading, Some(fd), 0),
+            After::Hold { .. } => self.give_back_armed(index, slot, reading, fd),
             After::GiveBack(reasons) => self.give_back(index, slot, reading, Some(fd), reasons),
         }
     }
@@ -458,12 +465,7 @@ impl Worker {
         fd: Option<RawFd>,
         reasons: u32,
     ) {
-        if self.held.get(index).is_some() {
-            if let Some(fd) = fd {
-                let _ = self.poll.remove(fd);
-            }
-            self.held.remove(index);
-        }
+        self.end_hold(index, fd);
         // More may be held at once than are kept of those that are not.
         self.member.duplicates.borrow_mut().drop_above_limit(index);
         // Before the swap: who dies in between leaves the reasons for recovery to find, and after it
@@ -473,6 +475,37 @@ impl Worker {
         if slot.swap_owner(reading, reading.to_supervisor(OwnerState::Idle)) {
             self.member.count(&self.context, Counter::Givebacks, 1);
             self.context.post(index, slot, post::RETURN);
+        }
+    }
+
+    /// From Reading, with nothing for the supervisor to do but to wait for more: in its own process we arm
+    /// the connection there ourselves (P3), and it needs no waking for that.
+    fn give_back_armed(&mut self, index: u32, slot: &Slot, reading: OwnerWord, fd: RawFd) {
+        let poll = self.context.supervisors_poll();
+        let Some(poll) = poll.filter(|_| is_plain(slot) && !slot.has_kept_input()) else {
+            return self.give_back(index, slot, reading, Some(fd), 0);
+        };
+        self.end_hold(index, Some(fd));
+        // While it is ours: afterwards the number may soon be another connection's.
+        let token = u64::from(reading.generation()) << 32 | u64::from(index);
+        let _ = poll::epoll_modify(poll, fd, token, ONCE);
+        if slot.swap_owner(reading, reading.to_supervisor(OwnerState::Idle)) {
+            self.member.count(&self.context, Counter::Givebacks, 1);
+            self.context.post_quietly(index, slot, post::ARMED);
+        }
+        // Whoever changed one of these before it was Idle left the rest to us; and what we asked the poll
+        // for may have taken the place of what the supervisor did.
+        if !is_plain(slot) {
+            self.context.post(index, slot, post::RETURN);
+        }
+    }
+
+    fn end_hold(&mut self, index: u32, fd: Option<RawFd>) {
+        if self.held.get(index).is_some() {
+            if let Some(fd) = fd {
+                let _ = self.poll.remove(fd);
+            }
+            self.held.remove(index);
         }
     }
 
@@ -521,8 +554,10 @@ impl Worker {
                 && owner.worker() == self.member.holder;
             let reading = owner.to(OwnerState::Reading);
             if mine && slot.swap_owner(owner, reading) {
-                let fd = self.fd_of(held.slot, slot, held.generation);
-                self.give_back(held.slot, slot, reading, fd, 0);
+                match self.fd_of(held.slot, slot, held.generation) {
+                    Some(fd) => self.give_back_armed(held.slot, slot, reading, fd),
+                    None => self.give_back(held.slot, slot, reading, None, 0),
+                }
             } else {
                 self.forget(held.slot, held.generation);
                 self.held.remove(held.slot);
@@ -553,4 +588,9 @@ impl Worker {
         self.leave();
         context.wake_supervisor();
     }
+}
+
+/// The supervisor waits for nothing here but data: no output is queued, nothing ends, none of its lists has it.
+fn is_plain(slot: &Slot) -> bool {
+    GateWord(slot.output.gate.load_sync()).is_direct() && slot.supervised.phase.load_sync() == 0
 }
