@@ -15,7 +15,7 @@ const GENERATION: u32 = 5;
 
 /// `count` addresses whose chain is that of `of`, or (`same` false) is not.
 fn addresses(segment: &Segment, of: &Addr, same: bool, count: usize) -> Vec<Addr> {
-    let bucket = |addr: &Addr| addr.hash32() as usize % segment.buckets().len();
+    let bucket = |addr: &Addr| index::bucket_of(segment, addr);
     (1..60_000u16)
         .map(|port| Addr::parse(&format!("10.0.0.1:{port}")).unwrap())
         .filter(|addr| (bucket(addr) == bucket(of)) == same && addr != of)

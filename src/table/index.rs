@@ -25,8 +25,8 @@ pub fn init(segment: &Segment) {
     }
 }
 
-fn bucket_of(segment: &Segment, remote: &Addr) -> u32 {
-    remote.hash32() & (segment.buckets().len() as u32).wrapping_sub(1)
+pub fn bucket_of(segment: &Segment, remote: &Addr) -> u32 {
+    remote.hash32_keyed(segment.index_key()) & (segment.buckets().len() as u32).wrapping_sub(1)
 }
 
 /// Where a link's own bucket number + 1 (0: it is in none) and next link are.
@@ -294,4 +294,39 @@ fn local_matches(have: &Addr, want: &Addr) -> bool {
     want.is_none()
         || ((want.is_unspecified() || have.same_host(want))
             && (want.port == 0 || want.port == have.port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pure::settings::Settings;
+
+    fn segment() -> Segment {
+        let settings = Settings {
+            max_connections: 1024,
+            ..Settings::new(1)
+        };
+        Segment::new(&settings, &[], false).unwrap()
+    }
+
+    #[test]
+    fn nobody_can_choose_addresses_of_one_chain() {
+        let segment = segment();
+        // What somebody finds who knows all but the key.
+        let chosen = (0..u32::MAX)
+            .map(|i| {
+                let mut ip = [0; 16];
+                ip[0] = 0x20;
+                ip[12..].copy_from_slice(&i.to_be_bytes());
+                Addr::v6(ip, 5060, 0)
+            })
+            .filter(|addr| addr.hash32() % 1024 == 7)
+            .take(512);
+        let mut links = [0u32; 1024];
+        for addr in chosen {
+            links[bucket_of(&segment, &addr) as usize] += 1;
+        }
+        let longest = links.iter().max().unwrap();
+        assert!(*longest <= 16, "{longest} of 512 in one chain");
+    }
 }

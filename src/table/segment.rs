@@ -68,6 +68,8 @@ pub struct Segment {
     messages: Pool,
     partials: Pool,
     ids: IdLayout,
+    /// Of the address index: strangers choose the addresses in it. Each process has its copy by fork.
+    index_key: u64,
 }
 
 /// A pool of blocks: where its blocks and its two bitmaps are.
@@ -139,6 +141,7 @@ impl Segment {
             layout: layout.hash(),
             region: Region::new("sipwire", &layout)?,
             ids: IdLayout::new(settings.max_connections),
+            index_key: u64::from_le_bytes(sys::process::random()?),
         };
         segment.layout = layout.hash();
         let header = segment.header();
@@ -233,6 +236,9 @@ impl Segment {
                 destination: slot.local(),
             },
         }
+    }
+    pub fn index_key(&self) -> u64 {
+        self.index_key
     }
     pub fn buckets(&self) -> &[AtomicU32] {
         self.region.slice(self.buckets)
