@@ -48,6 +48,18 @@ static void from_addresses(void) {
   CHECK(h_send_numbered_here(&target, 1, number++, 400) > 0, "one more from that port");
   WAIT((h_ledger_receive(peer), h_ledger_received(1) == number), "over the connection that has that port");
   CHECK_NUM(before, STAT(dialled));
+  sipwire_addr any_fresh; /* that port of any address: from the setting's, and found again */
+  int any_fd = h_listener_open(8, &any_fresh);
+  sipwire_target any = h_to_addr(&any_fresh);
+  any.local = (sipwire_addr){.family = 4, .port = target.local.port};
+  h_peer *anywhere = dialled(any_fd, &any, &from);
+  CHECK(from.ip[3] == 2 && from.port == any.local.port, "the peer sees %s, expected 127.0.0.2 and port %u", h_addr_text(&from), any.local.port);
+  before = STAT(dialled);
+  CHECK(h_send_numbered_here(&any, 1, number++, 400) > 0, "one more from that port of any address");
+  WAIT((h_ledger_receive(anywhere), h_ledger_received(1) == number), "over the connection that has that port");
+  CHECK_NUM(before, STAT(dialled));
+  h_close(anywhere);
+  close(any_fd);
   sipwire_addr second_addr; /* and to another destination at the same time */
   int second_fd = h_listener_open(8, &second_addr);
   sipwire_target second = h_to_addr(&second_addr);

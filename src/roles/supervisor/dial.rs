@@ -213,10 +213,11 @@ impl Supervisor {
             4 => self.live.source_ipv4,
             _ => self.live.source_ipv6,
         };
-        let from = if local.is_none() || local.is_unspecified() {
-            source
-        } else {
-            Some(*local)
+        let any = local.is_none() || local.is_unspecified();
+        let from = match source {
+            Some(source) if any => Some(source.with_port(local.port)),
+            // With a port: the next message to go from it looks for a connection that has it.
+            _ => (!any || local.port != 0).then_some(*local),
         };
         let (fd, connecting) = match sock::dial(remote, from.as_ref(), &self.given.options) {
             Dial::Connected(fd) => (fd, false),
