@@ -91,6 +91,21 @@ static void from_ipv6(void) {
   CHECK_NUM(0, sipwire_blacklist_check(h_instance, &addr));
 }
 
+/* Nobody listens at a port; dialled from that very port the kernel connects us with ourselves. */
+static void with_ourselves(void) {
+  sipwire_addr addr;
+  close(h_listener_open(8, &addr));
+  sipwire_target target = h_to_addr(&addr);
+  target.local = addr;
+  h_text text = h_request("OPTIONS", "ourselves", NULL, NULL);
+  CHECK_RC(SIPWIRE_QUEUED, h_send_here(&target, text.data, text.length, 65));
+  WAIT(h_failure(65) || h_find(EV_MESSAGE, 0, "Call-ID: ourselves"), "the report");
+  CHECK(!h_find(EV_MESSAGE, 0, "Call-ID: ourselves"), "our own message came to us");
+  CHECK_NUM(SIPWIRE_REASON_CONNECT_FAILED, h_failure(65)->reason);
+  CHECK_NUM(ECONNREFUSED, h_failure(65)->error);
+  CHECK_NUM(1, sipwire_blacklist_remove(h_instance, &addr));
+}
+
 static void no_connect(void) {
   sipwire_addr addr, other, from;
   int fd = h_listener_open(8, &addr), unused = h_listener_open(8, &other);
@@ -145,6 +160,7 @@ int main(int argc, char **argv) {
   h_start(1);
   from_addresses();
   from_ipv6();
+  with_ourselves();
   no_connect();
   no_blacklist();
   h_ledger_check();

@@ -226,6 +226,11 @@ impl Supervisor {
             Dial::Failed(errno) => return Err((Reason::Resource, errno)),
         };
         let bound = sock::local_addr(fd.as_raw()).unwrap_or_else(|_| Addr::none());
+        if bound == *remote {
+            // Nobody listens there, and our own end has that port: we are connected with ourselves.
+            sock::abort(fd.as_raw());
+            return Err((Reason::ConnectFailed, Errno::ECONNREFUSED));
+        }
         let opening = Opening {
             fd,
             remote,
