@@ -43,6 +43,10 @@ impl GateWord {
     pub fn is_direct(self) -> bool {
         self.0 & 0x3F_FFFF_FFFF == 0
     }
+    /// Something waits: what is sent now goes behind it.
+    pub fn is_async(self) -> bool {
+        self.has(Self::ASYNC) || self.inbox() != 0
+    }
     pub fn with_holder(self, holder: Holder) -> GateWord {
         GateWord(self.0 & !(HOLDER_MASK << 24) | (u64::from(holder) & HOLDER_MASK) << 24)
     }

@@ -27,7 +27,7 @@ pub fn of(context: &Context, index: u32, slot: &Slot, generation: u32, now_ms: u
         local: slot.local(),
         outbound: slot.is_outbound(),
         connecting: gate.has(GateWord::CONNECTING),
-        async_mode: gate.has(GateWord::ASYNC) || gate.inbox() != 0,
+        async_mode: gate.is_async(),
         closing: gate.has(GateWord::CLOSING),
         half_closed: supervised.phase.load_sync() & phase::HALF_CLOSED != 0,
         paused: flow::is_paused(&context.segment, index, generation),

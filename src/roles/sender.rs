@@ -594,8 +594,7 @@ impl Call<'_> {
     /// The pool is exhausted, by what others queued if nothing waits here: then it is no reason to close
     /// this connection.
     fn no_blocks(&self, index: u32, slot: &Slot, generation: u32) -> Error {
-        let word = gate::load(&slot.output.gate);
-        if word.has(GateWord::ASYNC) || word.inbox() != 0 {
+        if gate::load(&slot.output.gate).is_async() {
             return self.refuse(Full::Total, index, slot, generation);
         }
         self.ask_for_room(index, slot);

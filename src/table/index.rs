@@ -242,7 +242,7 @@ fn candidate(segment: &Segment, slot: &Slot, gate: GateWord, alias: bool) -> Can
         dialled: slot.is_outbound() && !alias,
         alias,
         connecting: gate.has(GateWord::CONNECTING),
-        busy: gate.has(GateWord::ASYNC) || gate.inbox() != 0,
+        busy: gate.is_async(),
         queued_bytes: u64::from(slot.output.queued_bytes.load_sync()) + u64::from(inbox_bytes),
     }
 }

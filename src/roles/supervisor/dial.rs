@@ -76,21 +76,9 @@ impl Supervisor {
             hash: head.hash.get(),
             lanes: self.live.connections_per_destination,
         };
-        if head.kind.get() & (KIND_END | KIND_ALIAS) != 0 {
-            let alias = head.kind.get() & KIND_ALIAS != 0;
-            if alias {
-                self.give_alias(head.conn_id.get(), &remote);
-            }
-            // Only now may its sender use the index again.
-            self.step_message(first, 0, 0, KIND_DONE);
-            segment.blocks().free_chain(first, self.me);
-            if !alias
-                && let Some(found) = index::choose(segment, &remote, &local, wish).open
-                && let Some(slot) = segment.slot(found.slot)
-            {
-                self.end(found.slot, slot, Reason::TotalQueueFull, 0, Mode::Reset);
-            }
-            return;
+        let kind = head.kind.get();
+        if kind & KIND_ALIAS != 0 {
+            self.give_alias(head.conn_id.get(), &remote);
         }
         let chosen = index::choose(segment, &remote, &local, wish);
         let open = match chosen.open {
@@ -99,6 +87,21 @@ impl Supervisor {
             }
             _ => None,
         };
+        if kind & (KIND_END | KIND_ALIAS) != 0 {
+            // Only now may its sender use the index again.
+            self.step_message(first, 0, 0, KIND_DONE);
+            segment.blocks().free_chain(first, self.me);
+            // Where the message would have waited, and others do. One that was to be dialled for it, or
+            // would have taken it at once, is to blame for nothing.
+            if kind & KIND_END != 0
+                && (!chosen.further || wish.hash == 0)
+                && let Some((index, slot)) = open
+                && gate::load(&slot.output.gate).is_async()
+            {
+                self.end(index, slot, Reason::TotalQueueFull, 0, Mode::Reset);
+            }
+            return;
+        }
         if let Some((index, slot)) = open
             && !chosen.further
         {
