@@ -54,6 +54,11 @@ int main(int argc, char **argv) {
     WAIT(h_failure(9), "its turn came");
     stays("closed though nothing waits there");
   }
+  h_sender *queues = h_sender_new(); /* it has no descriptor yet and cannot write */
+  h_send_numbered(queues, &target, 4, 0, 1, LARGE);
+  h_sender_wait(queues);
+  CHECK_RC(h_mode == H_PROCESSES ? SIPWIRE_E_TOTAL_QUEUE_FULL : SIPWIRE_SENT, queues->job.result);
+  stays("closed for the sender that cannot write directly");
   CHECK(h_send_numbered_here(&target, 1, 4, 400) > 0, "a message that fits");
   WAIT((h_ledger_receive(peer), h_ledger_received(1) == 2), "it is as it was");
   for (int i = 0; i < HOLDERS; i++) close(full[i].fd);

@@ -322,7 +322,7 @@ impl Call<'_> {
             self.ends.set(Some(ends));
         }
         if !self.member.ensure_reserve(self.context, self.length) {
-            return Err(self.no_blocks(index, slot, generation));
+            return Err(self.no_room(index, slot, generation));
         }
         if self.has_fd(index, generation) {
             match gate::take_direct(&slot.output.gate, generation, self.member.holder) {
@@ -445,7 +445,7 @@ impl Call<'_> {
     fn queue(&self, index: u32, slot: &Slot, generation: u32) -> Result<Sent> {
         let blocks = self.context.segment.blocks();
         let Some(first) = self.message(index, generation, 0) else {
-            return Err(self.no_blocks(index, slot, generation));
+            return Err(self.no_room(index, slot, generation));
         };
         self.account(self.length as i64);
         let total_before = self
@@ -490,7 +490,10 @@ impl Call<'_> {
                 self.account(-(self.length as i64));
                 self.member.discard(self.context, first);
                 match full {
-                    Some(full) => Err(self.refuse(full, index, slot, generation)),
+                    Some(Full::Connection) => {
+                        Err(self.refuse(Full::Connection, index, slot, generation))
+                    }
+                    Some(Full::Total) => Err(self.no_room(index, slot, generation)),
                     None => Err(Error::NoConnection),
                 }
             }
@@ -591,9 +594,9 @@ impl Call<'_> {
         }
     }
 
-    /// The pool is exhausted, by what others queued if nothing waits here: then it is no reason to close
-    /// this connection.
-    fn no_blocks(&self, index: u32, slot: &Slot, generation: u32) -> Error {
+    /// All queues together are full or the pool is exhausted, by what others queued if nothing waits here:
+    /// then it is no reason to close this connection.
+    fn no_room(&self, index: u32, slot: &Slot, generation: u32) -> Error {
         if gate::load(&slot.output.gate).is_async() {
             return self.refuse(Full::Total, index, slot, generation);
         }
