@@ -164,6 +164,34 @@ int main(int argc, char **argv) {
   check_comes(sender, &alias, one, "C12: beside the same port of another host");
   h_close(elsewhere);
 
+  /* Where a suspect one has its own address, the alias serves as long as it is suspect. */
+  uint32_t id_dialled = 0;
+  CHECK_RC(SIPWIRE_OK, sipwire_conn_find(h_instance, &other, NULL, &id_dialled));
+  CHECK_RC(SIPWIRE_OK, sipwire_conn_set_suspect(h_instance, id_dialled, 1));
+  CHECK_RC(SIPWIRE_OK, claim_in_script(two, other.port, "beside a suspect"));
+  check_comes(sender, &other, two, "C12: beside a suspect one");
+  CHECK_RC(SIPWIRE_OK, sipwire_conn_set_suspect(h_instance, id_dialled, 0));
+  check_comes(sender, &other, dialled, "C12: it answers again, and the address is its own");
+
+  /* What waits for the id and its alias is that connection's, as in a send; not what waits for the alias elsewhere. */
+  sipwire_addr unanswered;
+  h_full_listener full = h_full_listener_open(&unanswered);
+  CHECK_RC(SIPWIRE_OK, claim_in_script(two, unanswered.port, "queued"));
+  sipwire_target fresh = h_to_addr(&unanswered), waits = h_to_conn(id_two);
+  sipwire_target plain = fresh;
+  fresh.flags = SIPWIRE_SEND_FRESH;
+  CHECK_RC(SIPWIRE_QUEUED, h_send_here(&fresh, "OPTIONS", 7, 8));
+  waits.remote = unanswered;
+  uint64_t bytes = 1;
+  WAIT(sipwire_queued(h_instance, &plain, &bytes) == SIPWIRE_OK && bytes == 7, "what waits for the dial");
+  CHECK_RC(SIPWIRE_OK, sipwire_queued(h_instance, &waits, &bytes));
+  CHECK_NUM(0, bytes);
+  for (int i = 0; i < full.fillers; i++) h_close(h_accept(full.fd));
+  h_peer *late = h_accept(full.fd);
+  WAIT(sipwire_queued(h_instance, &waits, &bytes) == SIPWIRE_OK && bytes == 0, "written");
+  h_close(late);
+  close(full.fd);
+
   /* A suspect one gives it up. */
   CHECK_RC(SIPWIRE_OK, sipwire_conn_set_suspect(h_instance, id_one, 1));
   CHECK_RC(SIPWIRE_OK, claim_in_script(two, alias.port, "suspect"));

@@ -12,9 +12,9 @@ impl Instance {
     /// Queued bytes of one connection.
     pub fn conn_queued(&self, id: u32, remote: &Addr) -> Result<u64> {
         let segment = &self.context.segment;
-        let (_, slot, generation) = segment.by_id(id).ok_or(Error::NoConnection)?;
+        let (index, slot, generation) = segment.by_id(id).ok_or(Error::NoConnection)?;
         let (_, bytes) = flow::queued(segment, slot);
-        let same = remote.is_none() || slot.remote() == *remote;
+        let same = remote.is_none() || index::is_at(segment, index, slot, remote);
         if same && slot.owner().generation() == generation {
             Ok(bytes)
         } else {
