@@ -227,9 +227,16 @@ static void no_connect_flag(void) {
   h_peer *two = h_accept(fd);
   WAIT((h_ledger_receive(two), h_ledger_received(31) == 2), "second message over a connection of its own");
   CHECK(two != one, "one connection");
+  /* With the id of an open one it takes that. */
+  uint64_t dialled = STAT(dialled);
+  CHECK_RC(SIPWIRE_OK, sipwire_conn_find(h_instance, &addr, NULL, &target.conn_id));
+  CHECK(h_send_numbered_here(&target, 31, 3, 400) >= 0, "fresh send with an id");
+  WAIT((h_ledger_receive(two), h_ledger_received(31) == 3), "over the connection of the id");
+  CHECK_NUM(dialled, STAT(dialled));
+  target.conn_id = 0;
   target.flags = SIPWIRE_SEND_NO_CONNECT;
-  CHECK(h_send_numbered_here(&target, 31, 3, 400) >= 0, "NO_CONNECT uses an open connection");
-  WAIT((h_ledger_receive(one), h_ledger_receive(two), h_ledger_received(31) == 3), "third message");
+  CHECK(h_send_numbered_here(&target, 31, 4, 400) >= 0, "NO_CONNECT uses an open connection");
+  WAIT((h_ledger_receive(one), h_ledger_receive(two), h_ledger_received(31) == 4), "fourth message");
   close(fd);
 }
 

@@ -240,7 +240,7 @@ extern "C" {
 #define SIPWIRE_SEND_CLOSE_AFTER 2
 
 /**
- * Dial a new connection even when one is open.
+ * Dial a new connection even when one is open; with conn_id, when that one has ended.
  */
 #define SIPWIRE_SEND_FRESH 4
 
@@ -1408,14 +1408,15 @@ int32_t sipwire_listener_remove(struct sipwire_instance *instance, int32_t index
 /**
  * Sends one message. Written directly when nothing is queued on the connection, else queued and written
  * by the supervisor. Messages of one thread to one connection id, or to one address with one hash, arrive in
- * the order of its calls as long as their connection lives; one to an id may overtake one to the address
- * that still waits for a dial. With `connections_per_destination` above 1 and hash 0 each message may take
+ * the order of its calls as long as their connection lives, those to an address also only until a newer
+ * connection serves it (dialled fresh, or opened by the peer from it) or theirs is suspect; one to an id may
+ * overtake one to the address that still waits for a dial. With `connections_per_destination` above 1 and hash 0 each message may take
  * another connection, and no order holds between them.
  *
  * `target`: connection id and/or remote address. A connection is looked for by id, then by remote address
  * and local address, then by alias (sipwire_conn_add_alias); without one the address is dialled (unless the
- * flags forbid it), but never the one from which the peer had opened the connection of the id: there nobody
- * listens. `iov`, `iov_count`: the message in 1 to 1024 pieces; copied where need be,
+ * flags forbid it), but not the one from which the peer had opened the connection of the id: there nobody
+ * listens (known until the place of that connection, the one free the longest, is used again). `iov`, `iov_count`: the message in 1 to 1024 pieces; copied where need be,
  * the caller's again on return. `cookie`: comes back in on_send_failed.
  *
  * Returns: SIPWIRE_SENT: the kernel took all of it; SIPWIRE_QUEUED: it is written later, or reported once by
@@ -1634,7 +1635,8 @@ int32_t sipwire_conn_resume(struct sipwire_instance *instance, uint32_t conn_id)
  * right behind the call takes the connection.
  *
  * An alias that another open connection answers to, by its remote address or by alias, is refused and
- * counted, unless that one has it by alias and is suspect. Of two connections for which the same alias is
+ * counted, unless that one is suspect: an alias it then loses, its own address it has again before the alias
+ * when it is suspect no more. Of two connections for which the same alias is
  * asked at the same moment the first one that the supervisor sees has it, and the other is counted:
  * sipwire_conn_info.alias_port tells.
  *

@@ -13,7 +13,8 @@ use core::ffi::c_char;
 /// right behind the call takes the connection.
 ///
 /// An alias that another open connection answers to, by its remote address or by alias, is refused and
-/// counted, unless that one has it by alias and is suspect. Of two connections for which the same alias is
+/// counted, unless that one is suspect: an alias it then loses, its own address it has again before the alias
+/// when it is suspect no more. Of two connections for which the same alias is
 /// asked at the same moment the first one that the supervisor sees has it, and the other is counted:
 /// sipwire_conn_info.alias_port tells.
 ///

@@ -97,7 +97,7 @@ pub const SIPWIRE_REASON_PROXY: i32 = 28;
 pub const SIPWIRE_SEND_NO_CONNECT: u32 = 1;
 /// Close gracefully when this message is written.
 pub const SIPWIRE_SEND_CLOSE_AFTER: u32 = 2;
-/// Dial a new connection even when one is open.
+/// Dial a new connection even when one is open; with conn_id, when that one has ended.
 pub const SIPWIRE_SEND_FRESH: u32 = 4;
 /// A flow (RFC 5626): on the connection conn_id or SIPWIRE_E_NO_CONNECTION. Nothing is dialled, and an
 /// address of the target plays no part.
