@@ -247,7 +247,7 @@ fn candidate(segment: &Segment, slot: &Slot, gate: GateWord, alias: bool) -> Can
     }
 }
 
-/// Visits what is open under this address and still accepts messages, newest first. False: the chain
+/// Visits what is open under this address and can still send messages, newest first. False: the chain
 /// changed under the walk, which is to begin anew.
 fn walk(
     segment: &Segment,
@@ -278,7 +278,9 @@ fn walk(
         } else {
             Some(own)
         };
-        if alive && under == Some(*remote) {
+        // Somebody saw it fail, and the supervisor has not ended it yet: what is queued there is lost.
+        let failed = || matches!(slot.wanted(), Some((_, _, true)));
+        if alive && under == Some(*remote) && !failed() {
             let found = Found {
                 slot: index,
                 generation: gate.generation(),
@@ -299,7 +301,10 @@ fn local_matches(have: &Addr, want: &Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pure::reason::Reason;
     use crate::pure::settings::Settings;
+    use crate::pure::words::{OwnerWord, Wanted};
+    use crate::shm::gate;
 
     fn segment() -> Segment {
         let settings = Settings {
@@ -328,5 +333,25 @@ mod tests {
         }
         let longest = links.iter().max().unwrap();
         assert!(*longest <= 16, "{longest} of 512 in one chain");
+    }
+
+    #[test]
+    fn a_connection_that_somebody_saw_fail_is_not_chosen() {
+        const GENERATION: u32 = 5;
+        let segment = segment();
+        let remote = Addr::v4([10, 0, 0, 1], 5060);
+        let slot = segment.slot(3).unwrap();
+        slot.set_addresses(&remote, &Addr::none());
+        slot.output.wanted.store_sync(Wanted::nothing(GENERATION).0);
+        gate::open(&slot.output.gate, GENERATION, 0);
+        let owner = OwnerWord::new(GENERATION, 0, OwnerState::Idle, 0);
+        slot.input.owner.store_sync(owner.0);
+        insert(&segment, 3);
+        let find = || find(&segment, &remote, &Addr::none());
+        // Of a graceful end the queue is written.
+        slot.want(GENERATION, Reason::Host, 0, false);
+        assert_eq!(find().map(|found| found.slot), Some(3));
+        slot.want(GENERATION, Reason::PeerReset, Wanted::TOLD_ELSEWHERE, true);
+        assert_eq!(find(), None);
     }
 }
