@@ -80,6 +80,18 @@ static void at_the_same_moment(void) {
   CHECK_NUM(added + 1, STAT(aliases_added));
   CHECK(alias_of(id[0]) == alias.port && alias_of(id[1]) == 0, "C12: aliases %u and %u", alias_of(id[0]), alias_of(id[1]));
   h_await(peer[0], "C12: what was sent goes to the first");
+
+  /* Of two that one thread asks for one connection the later one stays, also when that is what it had. */
+  kill(h_supervisor_pid(), SIGSTOP);
+  for (int i = 0; i < 2; i++) {
+    sender[0]->job.cookie = id[0], sender[0]->job.tag = i ? alias.port : 10;
+    h_sender_run(sender[0], claim_from_sender);
+    h_sender_wait(sender[0]);
+    CHECK_RC(SIPWIRE_OK, sender[0]->job.result);
+  }
+  kill(h_supervisor_pid(), SIGCONT);
+  WAIT_NUM(added + 3, STAT(aliases_added)); /* one after the other */
+  CHECK_NUM(alias.port, alias_of(id[0]));
   for (int i = 0; i < 2; i++) h_close(peer[i]), h_sender_end(sender[i]);
   CHECK(h_accept_now(fd) == NULL, "C12: the alias was dialled");
   close(fd);

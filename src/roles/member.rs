@@ -240,6 +240,13 @@ impl Member {
     pub fn record<'a>(&self, context: &'a Context) -> Option<&'a Record> {
         context.segment.participants().get(self.holder)
     }
+    /// Entries of ours on the dial list.
+    pub fn listed(&self, context: &Context) -> u64 {
+        self.record(context).map_or(0, |record| {
+            let posted = record.account.dial_posted.load_sync();
+            posted.wrapping_sub(record.supervised.dial_taken.load_sync())
+        })
+    }
     pub fn count(&self, context: &Context, counter: Counter, by: u64) {
         context.segment.count(self.holder, counter, by);
     }

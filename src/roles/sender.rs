@@ -177,7 +177,7 @@ pub fn post_alias(context: &Context, member: &Member, conn_id: u32, alias: Addr)
         shown_us: None,
         ends: Cell::new(None),
     };
-    if call.listed() >= MOST_LISTED_ALIASES || !member.ensure_reserve(context, 0) {
+    if member.listed(context) >= MOST_LISTED_ALIASES || !member.ensure_reserve(context, 0) {
         return Err(Error::TotalQueueFull);
     }
     let first = member.build(context, &[]).ok_or(Error::TotalQueueFull)?;
@@ -249,7 +249,7 @@ impl Call<'_> {
         }
         // While something of ours waits on the dial list, what follows goes the same way: it
         // could overtake otherwise (P5).
-        if self.listed() != 0 {
+        if self.member.listed(self.context) != 0 {
             // It has not looked for a connection: the supervisor does, and asks all this if there is none.
             return self.post_to_dial_list();
         }
@@ -273,14 +273,6 @@ impl Call<'_> {
         }
         may_dial?;
         self.post_to_dial_list()
-    }
-
-    /// Entries of ours on the dial list.
-    fn listed(&self) -> u64 {
-        self.member.record(self.context).map_or(0, |record| {
-            let posted = record.account.dial_posted.load_sync();
-            posted.wrapping_sub(record.supervised.dial_taken.load_sync())
-        })
     }
 
     fn wish(&self) -> Wish {

@@ -40,8 +40,9 @@ impl Instance {
         }
         let member = membership::current(context)?;
         match claim {
-            Claim::Has => Ok(()),
-            Claim::Free { .. } => sender::post_alias(context, &member, id, alias),
+            // Not if another one that we asked for before is still on its way.
+            Claim::Has if member.listed(context) == 0 => Ok(()),
+            Claim::Has | Claim::Free { .. } => sender::post_alias(context, &member, id, alias),
             Claim::Taken => {
                 member.count(context, Counter::AliasesRefused, 1);
                 Err(Error::AliasTaken)

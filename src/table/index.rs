@@ -95,25 +95,22 @@ pub fn remove(segment: &Segment, index: u32) {
 }
 
 /// Supervisor: the connection is also found under its remote address with this port, unless another one
-/// is (`claim`). False: it is not.
-pub fn insert_alias(segment: &Segment, index: u32, port: u16) -> bool {
+/// is. What stood against it.
+pub fn insert_alias(segment: &Segment, index: u32, port: u16) -> Claim {
     let (Some(slot), Some(rare)) = (segment.slot(index), segment.rare(index)) else {
-        return false;
+        return Claim::Taken;
     };
     let under = slot.remote().with_port(port);
-    match claim(segment, index, &under) {
-        Claim::Has => return true,
-        Claim::Taken => return false,
-        Claim::Free { given_up } => {
-            if let Some(other) = given_up {
-                take_alias(segment, other);
-            }
+    let claim = claim(segment, index, &under);
+    if let Claim::Free { given_up } = claim {
+        if let Some(other) = given_up {
+            take_alias(segment, other);
         }
+        take_alias(segment, index);
+        rare.alias_port.store_sync(u32::from(port));
+        put(segment, ALIAS | index, &under);
     }
-    take_alias(segment, index);
-    rare.alias_port.store_sync(u32::from(port));
-    put(segment, ALIAS | index, &under);
-    true
+    claim
 }
 
 fn take_alias(segment: &Segment, index: u32) {

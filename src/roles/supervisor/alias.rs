@@ -6,7 +6,8 @@ use super::Supervisor;
 use crate::pure::addr::Addr;
 use crate::shm::counters::Counter;
 use crate::sync::Word;
-use crate::table::{index, phase};
+use crate::table::index::{self, Claim};
+use crate::table::phase;
 
 impl Supervisor {
     pub(super) fn give_alias(&mut self, conn_id: u32, alias: &Addr) {
@@ -20,10 +21,10 @@ impl Supervisor {
         if ending || !slot.remote().same_host(alias) {
             return;
         }
-        let counter = if index::insert_alias(segment, index, alias.port) {
-            Counter::AliasesAdded
-        } else {
-            Counter::AliasesRefused
+        let counter = match index::insert_alias(segment, index, alias.port) {
+            Claim::Has => return,
+            Claim::Free { .. } => Counter::AliasesAdded,
+            Claim::Taken => Counter::AliasesRefused,
         };
         self.count(counter, 1);
     }
