@@ -147,6 +147,35 @@ static void one_connection_for_all(void) {
   close(fd);
 }
 
+/* The peer of a connection that we dialled has closed its side while it waits for an answer: it reads no request there. */
+static void requests_go_elsewhere(void) {
+  sipwire_addr addr;
+  int fd = h_listener_open(8, &addr);
+  sipwire_target target = h_to_addr(&addr), none = target;
+  none.flags = SIPWIRE_SEND_NO_CONNECT;
+  CHECK(h_send_numbered_here(&target, 30, 0, 400) > 0, "the first message");
+  h_peer *one = h_accept(fd);
+  WAIT((h_ledger_receive(one), h_ledger_received(30) == 1), "the first message");
+  uint32_t id = 0;
+  CHECK_RC(SIPWIRE_OK, sipwire_conn_find(h_instance, &addr, NULL, &id));
+  h_write_text(one, h_request("OPTIONS", "pending", "X-Silent: 1\r\n", NULL));
+  WAIT(h_find(EV_MESSAGE, id, "Call-ID: pending"), "its request");
+  shutdown(one->fd, SHUT_WR);
+  WAIT(h_conn_flags(id) & SIPWIRE_CONN_HALF_CLOSED, "half-closed");
+  CHECK(h_send_numbered_here(&none, 30, 1, 400) > 0, "where nothing may be dialled it serves");
+  WAIT((h_ledger_receive(one), h_ledger_received(30) == 2), "over the old one");
+  for (uint32_t n = 2; n < 4; n++) CHECK(h_send_numbered_here(&target, 30, n, 400) > 0, "message %u", n);
+  h_peer *two = h_accept(fd);
+  WAIT((h_ledger_receive(two), h_ledger_received(30) == 4), "over a new one");
+  CHECK(!h_accept_now(fd), "a second one was dialled");
+  sipwire_target answer = h_to_conn(id);
+  static const char text[] = "SIP/2.0 200 OK\r\nVia: SIP/2.0/TCP h;branch=z9hG4bK1\r\nCall-ID: pending\r\nContent-Length: 0\r\n\r\n";
+  CHECK(h_send_here(&answer, text, sizeof text - 1, 1) > 0, "the answer");
+  h_await_answer(one, 200, "pending");
+  h_close(one), h_close(two);
+  close(fd);
+}
+
 /* A socket of both families shows an IPv4 peer as ::ffff:127.0.0.1. */
 static void mapped_addresses(sipwire_addr to) {
   sipwire_addr listed;
@@ -201,6 +230,7 @@ int main(int argc, char **argv) {
   answers_for_the_gone();
   by_local_address();
   one_connection_for_all();
+  requests_go_elsewhere();
   mapped_addresses(both);
   unknown_transports();
   CHECK_NUM(0, h_total(EV_FAILED));

@@ -27,16 +27,18 @@ fn flags_agree(target: &sipwire_target) -> bool {
 
 /// Sends one message. Written directly when nothing is queued on the connection, else queued and written
 /// by the supervisor. Messages of one thread to one connection id, or to one address with one hash, arrive in
-/// the order of its calls as long as their connection lives, those to an address also only until a newer
-/// connection serves it (dialled fresh, or opened by the peer from it) or theirs is suspect; one to an id may
-/// overtake one to the address that still waits for a dial. With `connections_per_destination` above 1 and hash 0 each message may take
-/// another connection, and no order holds between them.
+/// the order of its calls as long as their connection lives; those to an address also only until another
+/// connection serves it, because it is newer (dialled fresh, or opened by the peer from there) or theirs is suspect
+/// or closed by the peer on its side. One to an id may overtake one to the address that still waits for a dial.
+/// With `connections_per_destination` above 1 and hash 0 each message may take another connection, and no order
+/// holds between them.
 ///
 /// `target`: connection id and/or remote address. A connection is looked for by id, then by remote address
-/// and local address, then by alias (sipwire_conn_add_alias); without one the address is dialled (unless the
-/// flags forbid it), but not the one from which the peer had opened the connection of the id: there nobody
-/// listens (known until the place of that connection, the one free the longest, is used again). `iov`, `iov_count`: the message in 1 to 1024 pieces; copied where need be,
-/// the caller's again on return. `cookie`: comes back in on_send_failed.
+/// and local address, then by alias (sipwire_conn_add_alias). Without one, or with none but what we dialled and
+/// the peer has closed on its side, the address is dialled (unless the flags forbid it), but not the one from
+/// which the peer had opened the connection of the id: there nobody listens (known until that connection's
+/// place is used again, which is the one free the longest). `iov`, `iov_count`: the message in 1 to 1024 pieces;
+/// copied where need be, the caller's again on return. `cookie`: comes back in on_send_failed.
 ///
 /// Returns: SIPWIRE_SENT: the kernel took all of it; SIPWIRE_QUEUED: it is written later, or reported once by
 /// on_send_failed. Any error: it was not accepted and will not be reported: SIPWIRE_E_ARGUMENT;

@@ -7,6 +7,9 @@
 //!
 //! Beside a connection that the peer opened none is dialled: its port may be one from which the peer
 //! dials and at which it does not listen, and where it listens (an alias), it asked us to come this way.
+//!
+//! One that the peer has closed on its side takes only what nothing else can take: it waits for our answers,
+//! and who has closed it altogether reads nothing any more.
 
 /// What the caller asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub struct Candidate {
     /// Found by its alias only.
     pub alias: bool,
     pub connecting: bool,
+    /// The peer's FIN was read.
+    pub half_closed: bool,
     /// In async mode: what is sent now waits.
     pub busy: bool,
     pub queued_bytes: u64,
@@ -42,6 +47,7 @@ pub struct Candidate {
 /// What speaks against a connection, worst first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Against {
+    half_closed: bool,
     alias: bool,
     other_lane: bool,
     connecting: bool,
@@ -67,6 +73,8 @@ pub struct Chosen<T> {
     pub open: Option<T>,
     /// A further one is to be dialled, if that may be; until then, or if not, `open` serves.
     pub further: bool,
+    /// `open` serves also while a further one is dialled.
+    pub meanwhile: bool,
     /// The lane that a further one is for.
     pub lane: u32,
 }
@@ -94,6 +102,7 @@ impl<T> Choice<T> {
         let other_lane = self.wish.hash != 0 && self.lanes() > 1 && candidate.lane != wanted;
         let by_load = !by_lane || other_lane;
         let against = Against {
+            half_closed: candidate.half_closed,
             alias: candidate.alias,
             other_lane,
             connecting: by_load && candidate.connecting,
@@ -103,6 +112,10 @@ impl<T> Choice<T> {
             self.best = Some((against, what));
         }
         self.all_dialled &= candidate.dialled;
+        if candidate.half_closed {
+            // Its lane is to have another one.
+            return;
+        }
         self.all_busy &= candidate.busy;
         self.some_connecting |= candidate.connecting;
         self.dialled += 1;
@@ -114,11 +127,16 @@ impl<T> Choice<T> {
     pub fn made(self) -> Chosen<T> {
         let lanes = self.lanes();
         let hash = self.wish.hash;
-        let further = match &self.best {
-            None => true,
-            Some(_) if !self.all_dialled || lanes == 1 => false,
-            Some((best, _)) if hash != 0 => best.other_lane,
-            Some(_) => self.dialled < lanes && self.all_busy && !self.some_connecting,
+        let (further, meanwhile) = match &self.best {
+            None => (true, false),
+            Some(_) if !self.all_dialled => (false, true),
+            Some((best, _)) if best.half_closed => (true, false),
+            Some(_) if lanes == 1 => (false, true),
+            Some((best, _)) if hash != 0 => (best.other_lane, !best.other_lane),
+            Some(_) => {
+                let more = self.dialled < lanes && self.all_busy && !self.some_connecting;
+                (more, true)
+            }
         };
         let lane = if hash != 0 {
             hash % lanes
@@ -132,6 +150,7 @@ impl<T> Choice<T> {
         Chosen {
             open: self.best.map(|(_, what)| what),
             further,
+            meanwhile,
             lane,
         }
     }
@@ -146,6 +165,7 @@ mod tests {
         dialled: true,
         alias: false,
         connecting: false,
+        half_closed: false,
         busy: false,
         queued_bytes: 0,
     };
@@ -176,6 +196,7 @@ mod tests {
             let wanted = Chosen {
                 open: None,
                 further: true,
+                meanwhile: false,
                 lane: expected,
             };
             assert_eq!(chosen, wanted, "hash {hash}, {lanes} lanes");
@@ -215,6 +236,7 @@ mod tests {
             Chosen {
                 open: Some(1),
                 further: true,
+                meanwhile: false,
                 lane: 2
             }
         );
@@ -271,6 +293,35 @@ mod tests {
         // What has the address itself goes before what has it by alias.
         assert_eq!(choose(0, 4, &[aliased, queued(0, 999)]).open, Some(1));
         assert_eq!(choose(1, 4, &[aliased, lane(3)]).open, Some(1));
+    }
+
+    #[test]
+    fn one_that_the_peer_has_closed_takes_only_what_nothing_else_can() {
+        let closed = Candidate {
+            half_closed: true,
+            ..lane(1)
+        };
+        for (hash, lanes, place) in [(0, 1, 0), (0, 3, 0), (4, 3, 1)] {
+            let chosen = choose(hash, lanes, &[closed]);
+            let wanted = Chosen {
+                open: Some(0),
+                further: true,
+                meanwhile: false,
+                lane: place,
+            };
+            assert_eq!(chosen, wanted, "hash {hash}, {lanes} lanes");
+        }
+        // It takes no other one's place, and none is dialled beside a connection of the peer's.
+        let chosen = choose(0, 2, &[closed, queued(0, 9)]);
+        assert_eq!((chosen.open, chosen.further), (Some(1), true));
+        let theirs = Candidate {
+            dialled: false,
+            ..closed
+        };
+        for others in [&[theirs][..], &[theirs, closed]] {
+            let chosen = choose(0, 1, others);
+            assert_eq!((chosen.open, chosen.further), (Some(0), false));
+        }
     }
 
     #[test]

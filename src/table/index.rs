@@ -11,6 +11,7 @@ use crate::pure::addr::Addr;
 use crate::pure::choice::{Candidate, Choice, Chosen, Wish};
 use crate::pure::words::{GateWord, OwnerState};
 use crate::sync::{AtomicU32, Word};
+use crate::table::phase;
 use crate::table::rare::mark;
 use crate::table::segment::Segment;
 use crate::table::slot::Slot;
@@ -239,6 +240,7 @@ fn candidate(segment: &Segment, slot: &Slot, gate: GateWord, alias: bool) -> Can
         dialled: slot.is_outbound() && !alias,
         alias,
         connecting: gate.has(GateWord::CONNECTING),
+        half_closed: slot.supervised.phase.load_sync() & phase::HALF_CLOSED != 0,
         busy: gate.is_async(),
         queued_bytes: u64::from(slot.output.queued_bytes.load_sync()) + u64::from(inbox_bytes),
     }

@@ -94,7 +94,7 @@ impl Supervisor {
             // Where the message would have waited, and others do. One that was to be dialled for it, or
             // would have taken it at once, is to blame for nothing.
             if kind & KIND_END != 0
-                && (!chosen.further || wish.hash == 0)
+                && (!chosen.further || chosen.meanwhile)
                 && let Some((index, slot)) = open
                 && gate::load(&slot.output.gate).is_async()
             {
@@ -125,7 +125,7 @@ impl Supervisor {
                 fail(self, reason, errno.0);
             }
             // One more to share the load: what is to be sent now need not wait until it is connected.
-            (Ok((further, Some(its))), Some((index, slot))) if wish.hash == 0 => {
+            (Ok((further, Some(its))), Some((index, slot))) if chosen.meanwhile => {
                 self.serve(further, its, post::WRITE);
                 self.queue_on(first, head, index, slot);
             }
