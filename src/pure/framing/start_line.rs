@@ -133,6 +133,7 @@ pub(in crate::pure) fn is_token(byte: u8) -> bool {
 }
 
 /// One look for each byte of a method; the same bytes are asked by classes too slowly.
+#[allow(clippy::indexing_slicing)] // at compile time
 const TOKEN: [bool; 256] = {
     let mut token = [false; 256];
     let mut byte = 0;
