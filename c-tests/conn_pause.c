@@ -217,9 +217,31 @@ static void time_limits(void) {
   set_live("message_timeout", "1m");
 }
 
+/* A first message waits as long as it has to: its time does not run out while its connection is not read. */
+static void first_message(void) {
+  set_live("first_message_timeout", "500ms");
+  uint32_t id, half_id;
+  h_peer *peer = with_unread_input(&id), *half = h_client();
+  half_id = h_conn_of(half);
+  pause_here(half_id);
+  h_text request = h_request("OPTIONS", "half", NULL, NULL);
+  h_write(half, request.data, request.length / 2);
+  sipwire_conn_info info;
+  STAYS(1200, h_info(id, &info) && h_info(half_id, &info), "a limit ended what has something to read");
+  resume(id);
+  h_await_answer(peer, 200, "unread");
+  h_write(half, request.data + request.length / 2, request.length - request.length / 2);
+  resume(half_id);
+  h_await_answer(half, 200, "half");
+  h_close(peer);
+  h_close(half);
+  WAIT(STAT(slots_used) == 0, "closed");
+  set_live("first_message_timeout", "0");
+}
+
 /* The pong that would show that the peer lives waits with all else. */
 static void keep_alive(void) {
-  set_live("pong_timeout", "500ms");
+  set_live("pong_timeout", "1s");
   uint32_t id[2];
   h_peer *peer[2];
   for (int kept = 0; kept < 2; kept++) {
@@ -229,13 +251,15 @@ static void keep_alive(void) {
     WAIT((h_next(peer[kept], &frame), peer[kept]->pongs >= 2), "our ping"); /* two CRLFs */
   }
   STAYS(1500, !h_ended(peer[0]) && !h_ended(peer[1]), "no pong is read while paused, and it counts as missing");
-  for (int kept = 0; kept < 2; kept++) {
-    h_write(peer[kept], "\r\n", 2);
+  sipwire_conn_info info;
+  for (int kept = 0; kept < 2; kept++) { /* it may have been blocked in its write: its pong comes when it is read again */
     resume(id[kept]);
     h_await_answer(peer[kept], 200, kept ? "kept" : "unread");
-    sipwire_conn_info info;
+    STAYS(300, h_info(id[kept], &info), "ended for a pong that could not come");
+    h_write(peer[kept], "\r\n", 2);
+    WAIT_NUM(kept + 1, STAT(pongs_heard));
     CHECK_RC(SIPWIRE_OK, sipwire_conn_set_keepalive(h_instance, id[kept], 0));
-    STAYS(700, h_info(id[kept], &info), "ended for a pong that came");
+    STAYS(1200, h_info(id[kept], &info), "ended for a pong that came");
     h_close(peer[kept]);
   }
   WAIT(STAT(slots_used) == 0, "closed");
@@ -368,6 +392,7 @@ int main(int argc, char **argv) {
   from_outside();
   how_it_ends();
   time_limits();
+  first_message();
   keep_alive();
   beside_a_stall();
   much_is_kept();

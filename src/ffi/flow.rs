@@ -68,8 +68,9 @@ pub unsafe extern "C" fn sipwire_queued(
 /// Only reading stops: messages are sent as before, and the connection ends as before by
 /// sipwire_conn_close, a time limit, a reset of the peer, a drain or a stop; on_close then follows without
 /// the messages that were not delivered. The connection's lifetime runs while the peer has sent nothing
-/// that waits, and stands still from then on. When the peer ends its side meanwhile, the connection ends
-/// half_close_timeout later unless it is resumed before. The pause is the connection's: it outlives the
+/// that waits, and stands still from then on, as does the time for the rest of a message, for a pong and for
+/// the peer's next ping; all begin anew at the resume, and first_message_timeout holds no more. When the peer
+/// ends its side meanwhile, the connection ends half_close_timeout later unless it is resumed before. The pause is the connection's: it outlives the
 /// thread or process that asked for it, and who pauses sees to it that somebody resumes.
 ///
 /// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_CONNECTION.

@@ -22,6 +22,9 @@ pub struct Times {
     pub waits_for_first_message: bool,
     /// Its bytes wait for a worker or are in one's hands: they may be that message, the rest of one, or a pong.
     pub unread: bool,
+    /// Back-pressure keeps it from being read, for as long as that lasts: nothing that waits for input is due, and
+    /// nobody looks until it is read again.
+    pub stopped: bool,
     /// The peer's FIN was read, 0: not.
     pub half_closed_ms: u64,
     /// Our FIN went out and we wait for the peer's, 0: not.
@@ -86,7 +89,9 @@ pub fn next(times: &Times, limits: &Limits, now_ms: u64) -> (u64, Due) {
     }
     let waits_for_first = times.waits_for_first_message && limits.first_message_timeout_ms > 0;
     // An idle connection cannot start a partial message unseen, so there is nothing to look for.
-    let look_ms = if waits_for_first && times.unread {
+    let look_ms = if times.stopped {
+        FAR_MS
+    } else if waits_for_first && times.unread {
         // While something is read no message's limit holds, but it does right behind that.
         LOOK_SOON_MS
     } else if times.message_started_ms > 0 && times.unread {
@@ -152,7 +157,9 @@ pub fn next(times: &Times, limits: &Limits, now_ms: u64) -> (u64, Due) {
 fn keep_alive(times: &Times, limits: &Limits, now_ms: u64, earliest: &mut impl FnMut(u64, Due)) {
     let keep = &times.keep;
     let mut silent = |at_ms: u64, reason: Reason, blind: bool| {
-        if blind && at_ms <= now_ms {
+        if times.stopped {
+            // Then the wait begins anew.
+        } else if blind && at_ms <= now_ms {
             earliest(now_ms.saturating_add(LOOK_SOON_MS), Due::Look);
         } else {
             earliest(at_ms, Due::Close(reason));
@@ -404,6 +411,43 @@ mod tests {
             next(&silent, &LIMITS, 45_000),
             (45_000 + LOOK_SOON_MS, Due::Look)
         );
+    }
+
+    #[test]
+    fn what_is_not_read_waits_without_a_look() {
+        let limits = Limits {
+            first_message_timeout_ms: 3000,
+            ..LIMITS
+        };
+        let stopped = Times {
+            stopped: true,
+            unread: true,
+            idle: false,
+            waits_for_first_message: true,
+            message_started_ms: 20,
+            keep: Keep {
+                flow_timer_ms: 30_000,
+                heard_ms: 5000,
+                ..pinged().keep
+            },
+            ..Times::default()
+        };
+        let look = next(&stopped, &limits, 60_000);
+        assert_eq!(look, (60_000 + FAR_MS, Due::Look));
+        // What has nothing to do with input is due as ever.
+        let queued = Times {
+            queued: true,
+            progress_ms: 55_000,
+            ..stopped
+        };
+        let (at, due) = next(&queued, &limits, 60_000);
+        assert_eq!((at, due), (65_000, Due::Close(Reason::SendTimeout)));
+        let finished = Times {
+            half_closed_ms: 50_000,
+            ..stopped
+        };
+        let (at, due) = next(&finished, &limits, 60_000);
+        assert_eq!((at, due), (82_000, Due::Close(Reason::HalfCloseTimeout)));
     }
 
     #[test]

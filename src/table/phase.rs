@@ -50,3 +50,5 @@ pub const EMPTY_WANTED: u32 = 1 << 17;
 pub const STOPPED: u32 = 1 << 18;
 /// The peer's FIN came meanwhile, behind what is not read.
 pub const STOPPED_FIN: u32 = 1 << 19;
+/// It was stopped before: what it had to send in the time from its accept it could not.
+pub const WAS_STOPPED: u32 = 1 << 24;

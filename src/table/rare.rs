@@ -24,10 +24,11 @@ pub struct Rare {
     agreed: AtomicU64,
     /// `Pongs`. By the supervisor, which asks, and the reader, who hears.
     pongs: AtomicU32,
-    /// Low bits of the time of our last ping; before the first, of when pings began. By the supervisor.
+    /// Low bits of the time of our last ping; before the first, of when pings began; of when the
+    /// connection was read again while the pong was awaited. By the supervisor.
     pinged_ms: AtomicU32,
     /// Low bits of the time of the last input, kept with a flow timer only. By the reader; by the supervisor
-    /// when the flow timer begins.
+    /// when the flow timer begins, and when the connection is read again.
     heard_ms: AtomicU32,
     /// By the supervisor, as the three of `Identity`: the port of the connection's alias (0: it has none) and
     /// its links in the address index, see `index`.

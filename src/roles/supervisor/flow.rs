@@ -66,6 +66,7 @@ impl Supervisor {
     }
 
     fn read_again(&mut self, index: u32, slot: &Slot) {
+        self.set_phase(slot, phase::WAS_STOPPED);
         self.clear_phase(slot, phase::STOPPED | phase::STOPPED_FIN);
         // Nothing could happen here meanwhile, and the message whose beginning is parked could not come
         // any further.
@@ -73,6 +74,7 @@ impl Supervisor {
         if slot.input.message_started_ms.get() != 0 {
             slot.input.message_started_ms.set(self.now_ms);
         }
+        self.listen_anew(index, slot);
         self.arm(index, slot);
         self.schedule(index, slot);
     }

@@ -78,6 +78,21 @@ impl Supervisor {
         keep
     }
 
+    /// It was not read for a while: its silence counts from now.
+    pub(super) fn listen_anew(&self, index: u32, slot: &Slot) {
+        let now = slot.supervised.phase.get();
+        let kept = now & phase::KEPT != 0;
+        let Some(rare) = self.context.segment.rare(index).filter(|_| kept) else {
+            return;
+        };
+        if now & phase::FLOW_TIMED != 0 {
+            rare.set_heard(self.now_ms);
+        }
+        if now & phase::PINGS != 0 && rare.awaits_pong() {
+            rare.set_pinged(self.now_ms);
+        }
+    }
+
     /// Bytes (or a FIN) lie in the socket that no worker has read.
     pub(super) fn has_unread(slot: &Slot) -> Result<bool, Errno> {
         match sock::peek(slot.identity.fd.get(), &mut [0]) {

@@ -29,6 +29,7 @@ impl Supervisor {
         let unread = now & (phase::WAITING | phase::DEFERRED | phase::STOPPED) != 0
             || matches!(state, OwnerState::Lent | OwnerState::Reading)
             || (state == OwnerState::Idle && slot.has_kept_input());
+        let stopped = now & phase::STOPPED != 0 && !ending;
         let connecting = gate.has(GateWord::CONNECTING);
         Times {
             connecting: connecting && now & phase::FD_CLOSED == 0 && outputs,
@@ -50,9 +51,10 @@ impl Supervisor {
                 slot.input.message_started_ms.get()
             },
             waits_for_first_message: !slot.is_outbound()
-                && !ending
+                && now & (phase::ENDING | phase::WAS_STOPPED) == 0
                 && slot.input.messages_in.get() == 0,
             unread,
+            stopped,
             half_closed_ms: if half_closed {
                 supervised.activity_ms.get().max(1)
             } else {
