@@ -239,6 +239,28 @@ static void first_message(void) {
   set_live("first_message_timeout", "0");
 }
 
+/* The rest of a message came long ago, while the script before it ran and paused. */
+static void behind_a_long_script(void) {
+  set_live("message_timeout", "300ms");
+  h_peer *peer = h_client();
+  uint32_t id = h_conn_of(peer);
+  add("long", "X-Sleep: 700\r\nX-Pause: 1\r\n");
+  size_t whole = batched;
+  add("cut", NULL);
+  size_t half = whole + (batched - whole) / 2;
+  h_write(peer, batch, half);
+  WAIT(delivered(id) == 1, "the long script");
+  h_write(peer, batch + half, batched - half);
+  batched = 0;
+  h_await_answer(peer, 200, "long");
+  STAYS(600, !h_ended(peer), "its time ran out though all of it is here");
+  resume(id);
+  h_await_answer(peer, 200, "cut");
+  h_close(peer);
+  WAIT(STAT(slots_used) == 0, "closed");
+  set_live("message_timeout", "1m");
+}
+
 /* The pong that would show that the peer lives waits with all else. */
 static void keep_alive(void) {
   set_live("pong_timeout", "1s");
@@ -393,6 +415,7 @@ int main(int argc, char **argv) {
   how_it_ends();
   time_limits();
   first_message();
+  behind_a_long_script();
   keep_alive();
   beside_a_stall();
   much_is_kept();

@@ -74,7 +74,15 @@ impl Supervisor {
     fn next_due(&mut self, index: u32, slot: &Slot) -> Option<(u64, Due)> {
         let limits = self.limits(slot);
         let next = deadline::next(&self.times(index, slot), &limits, self.now_ms);
-        let silent = matches!(next.1, Due::Close(Reason::FlowFailed | Reason::FlowTimer));
+        let silent = matches!(
+            next.1,
+            Due::Close(
+                Reason::FlowFailed
+                    | Reason::FlowTimer
+                    | Reason::MessageTimeout
+                    | Reason::FirstMessageTimeout
+            )
+        );
         if next.0 > self.now_ms || !silent {
             return Some(next);
         }
