@@ -114,6 +114,7 @@ impl Supervisor {
     }
 
     fn recover_slot(&mut self, index: u32, slot: &Slot, dead: Holder) {
+        let context = self.context.clone();
         let owner = slot.owner();
         if owner.state() == OwnerState::Free {
             return;
@@ -142,9 +143,7 @@ impl Supervisor {
                 OwnerState::Lent | OwnerState::Held => {
                     // Nobody else can swap it: its worker takes no further step.
                     let _ = slot.swap_owner(owner, owner.to_supervisor(OwnerState::Idle));
-                    self.unlend(index);
-                    self.clear_phase(slot, phase::WATCHED);
-                    slot.supervised.activity_ms.set(self.now_ms);
+                    self.came_back(index, slot);
                 }
                 OwnerState::Reading => {
                     // Its bytes or its message are gone; a message is never delivered twice.
@@ -168,6 +167,9 @@ impl Supervisor {
                 // Idle and perhaps not armed (it died between its swap and its post): arming
                 // twice costs nothing.
                 if slot.owner().state() == OwnerState::Idle {
+                    if lent::is_linked(&context.segment, index) {
+                        self.came_back(index, slot);
+                    }
                     self.arm(index, slot);
                     self.schedule(index, slot);
                 }

@@ -396,9 +396,7 @@ impl Supervisor {
             return false;
         }
         self.remove_from_worker(owner.worker(), slot);
-        self.unlend(index);
-        self.clear_phase(slot, phase::WATCHED);
-        slot.supervised.activity_ms.set(self.now_ms);
+        self.came_back(index, slot);
         true
     }
 
@@ -457,11 +455,12 @@ impl Supervisor {
         if lent && owner.worker() == holder {
             return false;
         }
-        self.unlend(index);
         if owner.state() == OwnerState::Idle {
-            slot.supervised.activity_ms.set(self.now_ms);
+            self.came_back(index, slot);
             self.arm(index, slot);
             self.schedule(index, slot);
+        } else {
+            self.unlend(index);
         }
         true
     }

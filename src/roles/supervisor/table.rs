@@ -329,7 +329,6 @@ impl Supervisor {
 
     /// Does what `bits` ask for, and ends the connection if somebody wants it to end.
     pub(super) fn serve(&mut self, index: u32, slot: &Slot, bits: u32) {
-        let context = self.context.clone();
         if bits & post::NO_FD != 0 {
             self.forget_duplicate(index, slot);
         }
@@ -339,12 +338,7 @@ impl Supervisor {
             OwnerState::Idle | OwnerState::Retiring
         );
         if bits & (post::RETURN | post::ARMED | post::NO_FD) != 0 && returned {
-            // If it is not on the list any more, the tick was faster.
-            if lent::is_linked(&context.segment, index) {
-                self.unlend(index);
-                slot.supervised.activity_ms.set(self.now_ms);
-            }
-            self.clear_phase(slot, phase::WATCHED | phase::EARLY);
+            self.came_back(index, slot);
         }
         if bits & post::WANTS_ROOM != 0 {
             self.set_phase(slot, phase::ROOM_WANTED);
@@ -427,6 +421,15 @@ impl Supervisor {
     #[cfg_attr(crash_points, track_caller)]
     pub(super) fn clear_phase(&self, slot: &Slot, bits: u32) {
         slot.supervised.phase.fetch_and(!bits, Ordering::SeqCst);
+    }
+
+    /// It is with us again, whoever says so first. Its lifetime runs from now.
+    pub(super) fn came_back(&mut self, index: u32, slot: &Slot) {
+        if lent::is_linked(&self.context.segment, index) {
+            self.unlend(index);
+            slot.supervised.activity_ms.set(self.now_ms);
+        }
+        self.clear_phase(slot, phase::WATCHED | phase::EARLY);
     }
 
     /// Takes the connection off its worker's list.

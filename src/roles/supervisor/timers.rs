@@ -1,9 +1,9 @@
 //! P11: one timer entry for each connection, at or before its earliest deadline. What moves a
 //! deadline (progress, messages) does not touch the entry; when it fires we look again.
 
-use super::Supervisor;
 use super::ending::Mode;
 use super::table::SlotLinks;
+use super::{Supervisor, lent};
 use crate::pure::deadline::{self, Due, Limits, Times};
 use crate::pure::reason::Reason;
 use crate::pure::words::{GateWord, OwnerState};
@@ -33,7 +33,9 @@ impl Supervisor {
         let connecting = gate.has(GateWord::CONNECTING);
         Times {
             connecting: connecting && now & phase::FD_CLOSED == 0 && outputs,
+            // Still in a worker's list: it has just come back, and its lifetime does not run before we noted that.
             idle: state == OwnerState::Idle
+                && !lent::is_linked(&self.context.segment, index)
                 && now & (phase::WAITING | phase::STOPPED | phase::ENDING) == 0,
             // Progress counts from when we saw the queue begin; an inbox, or a ping of ours, behind a holder
             // that is stopped counts too.
