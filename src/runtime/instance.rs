@@ -142,14 +142,7 @@ impl Instance {
                 sock::apply_again(listener.fd.as_raw(), &options, &listener.plain);
             }
         }
-        // Deadlines that are shorter now take effect at once.
-        let context = &self.context;
-        for (index, slot) in context.segment.slots().iter().enumerate() {
-            if slot.is_open() {
-                context.post(index as u32, slot, crate::table::slot::post::TIMES);
-            }
-        }
-        context.wake_supervisor();
+        self.context.wake_supervisor();
         Ok(())
     }
 

@@ -92,6 +92,8 @@ pub struct Supervisor {
     /// Turns in a row whose poll brought all the events it can.
     full_turns: u32,
     live: Arc<Settings>,
+    /// Of the settings, as far as all connections follow them.
+    live_version: u64,
     /// By number of the record.
     sockets: Vec<Option<Socket>>,
     given: Given,
@@ -222,6 +224,7 @@ impl Supervisor {
             now_ms,
             last_turn_ms: now_ms,
             full_turns: 0,
+            live_version: segment.header().live_version.load_sync(),
             live: context.live(),
             sockets: Vec::new(),
             given: Given {
@@ -303,6 +306,7 @@ impl Supervisor {
         header_sleep.store_sync(0);
         waited.map_err(|_| Error::System)?;
         self.now_ms = monotonic_ms();
+        let version = self.context.segment.header().live_version.load_sync();
         let live = self.context.live();
         if !Arc::ptr_eq(&live, &self.live) {
             self.live = live;
@@ -316,6 +320,9 @@ impl Supervisor {
         self.last_turn_ms = self.now_ms;
 
         self.follow_listeners();
+        if core::mem::replace(&mut self.live_version, version) != version {
+            self.look_at_all();
+        }
         self.serve_posts();
         self.serve_dial_list(DIALS_PER_TURN);
         let mut ready = core::mem::take(&mut self.ready);
@@ -365,6 +372,7 @@ impl Supervisor {
             || !self.dials.is_empty()
             || !self.deaths.is_empty()
             || header.deaths_told.load_sync() != self.deaths_heard
+            || header.live_version.load_sync() != self.live_version
             || self.listeners_heard != Some(header.listeners_asked.load_sync())
             || (header.stopping.load_sync() == 1 && self.stop_by_ms.is_none())
     }

@@ -327,6 +327,16 @@ impl Supervisor {
         }
     }
 
+    /// Settings were changed: deadlines that are shorter now, and marks that have moved, take effect at once.
+    pub(super) fn look_at_all(&mut self) {
+        let context = self.context.clone();
+        for (index, slot) in context.segment.slots().iter().enumerate() {
+            if slot.is_open() {
+                self.serve(index as u32, slot, post::TIMES);
+            }
+        }
+    }
+
     /// Does what `bits` ask for, and ends the connection if somebody wants it to end.
     pub(super) fn serve(&mut self, index: u32, slot: &Slot, bits: u32) {
         if bits & post::NO_FD != 0 {
