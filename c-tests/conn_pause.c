@@ -153,6 +153,7 @@ static void how_it_ends(void) {
   peer = with_kept_input(&id); /* half_close_timeout is a minute: nobody waits for it */
   h_reset(peer);
   ends(peer, id, SIPWIRE_REASON_PEER_RESET, 1);
+  CHECK_NUM(ECONNRESET, h_find(EV_CLOSE, id, NULL)->error);
   peer = with_unread_input(&id);
   STAYS(100, delivered(id) == 0, "read while paused");
   h_reset(peer);

@@ -1,7 +1,7 @@
 /* modes: threads processes */
 /* Connections on which nothing is said, behind a cut cable: the kernel asks after keepidle, again each keepintvl, and gives
- * up when keepcnt of its questions had no answer. That ends the one that a worker holds and the one that is with the
- * supervisor, to within 100 ms. As long as the far host answers they stay. */
+ * up when keepcnt of its questions had no answer. That ends the one that a worker holds, the one that is with the
+ * supervisor and the one that the host has paused, to within 100 ms. As long as the far host answers they stay. */
 #include "deadline.h"
 #include "network.h"
 #include <netinet/tcp.h>
@@ -37,22 +37,26 @@ static bool silent(uint32_t tag) {
   h_peer *held = net_client();
   h_write_text(held, h_request("OPTIONS", "held", NULL, NULL));
   h_await_answer(held, 200, "held");
-  uint32_t idle_id = h_conn_of(idle), held_id = h_conn_of(held);
+  h_peer *paused = net_client();
+  uint32_t idle_id = h_conn_of(idle), held_id = h_conn_of(held), paused_id = h_conn_of(paused);
+  CHECK_RC(SIPWIRE_OK, sipwire_conn_pause(h_instance, paused_id));
+  h_write_text(paused, h_request("OPTIONS", "paused", NULL, NULL));
   WAIT(h_info(held_id, &info) && info.owner == SIPWIRE_OWNER_HELD, "held by a worker");
   CHECK(h_info(idle_id, &info) && info.owner == SIPWIRE_OWNER_IDLE, "owner is %d", info.owner);
-  int idle_fd = h_library_fd(idle_id), held_fd = h_library_fd(held_id);
-  if (idle_fd < 0 || held_fd < 0) h_skip("the kernel does not let us have the library's descriptors");
+  WAIT(h_info(paused_id, &info) && info.owner == SIPWIRE_OWNER_IDLE, "not read");
+  int idle_fd = h_library_fd(idle_id), held_fd = h_library_fd(held_id), paused_fd = h_library_fd(paused_id);
+  if (idle_fd < 0 || held_fd < 0 || paused_fd < 0) h_skip("the kernel does not let us have the library's descriptors");
 
   uint64_t begin = h_now_ms();
-  WAIT(heard_ms(idle_fd) > begin + 500 && heard_ms(held_fd) > begin + 500, "both are asked, and the far host answers");
+  WAIT(heard_ms(idle_fd) > begin + 500 && heard_ms(held_fd) > begin + 500 && heard_ms(paused_fd) > begin + 500, "all are asked, and the far host answers");
   CHECK(h_conn_flags(idle_id) && h_info(held_id, &info), "one that is answered has ended");
   net_cut();
-  uint64_t idle_heard = heard_ms(idle_fd), held_heard = heard_ms(held_fd);
-  close(idle_fd), close(held_fd);
-  bool exact = ends(idle_id, idle_heard) & ends(held_id, held_heard);
+  uint64_t idle_heard = heard_ms(idle_fd), held_heard = heard_ms(held_fd), paused_heard = heard_ms(paused_fd);
+  close(idle_fd), close(held_fd), close(paused_fd);
+  bool exact = ends(idle_id, idle_heard) & ends(held_id, held_heard) & ends(paused_id, paused_heard);
   CHECK_NUM(0, sipwire_blacklist_check(h_instance, &addr));
   net_mend();
-  h_close(idle), h_close(held);
+  h_close(idle), h_close(held), h_close(paused);
   WAIT(STAT(connections) == 0, "closed");
   return exact;
 }

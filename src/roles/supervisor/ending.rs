@@ -134,6 +134,15 @@ impl Supervisor {
         self.end(index, slot, reason, errno, Mode::Reset);
     }
 
+    /// The poll says that a connection is dead which nobody reads: why, the kernel knows (a reset, `user_timeout`
+    /// ...), unless it has told somebody.
+    pub(super) fn end_hung_up(&mut self, index: u32, slot: &Slot) {
+        match sock::socket_error(slot.identity.fd.get()) {
+            Errno(0) => self.end(index, slot, Reason::PeerReset, 0, Mode::Reset),
+            errno => self.end_by_error(index, slot, errno),
+        }
+    }
+
     /// The reason for an end by `errno`; somebody else may have been told more.
     fn why(slot: &Slot, errno: Errno) -> (Reason, i32) {
         let reset = errno == Errno::ECONNRESET || errno == Errno::EPIPE;

@@ -6,8 +6,6 @@
 //! low-water, `sipwire_conn_resume`, a changed setting, the tick when all queues together were nearly full.
 
 use super::Supervisor;
-use super::ending::Mode;
-use crate::pure::reason::Reason;
 use crate::pure::words::OwnerState;
 use crate::sync::Word;
 use crate::sys::poll::Ready;
@@ -82,7 +80,7 @@ impl Supervisor {
     /// What the kernel still says of a connection that is not read.
     pub(super) fn on_stopped_event(&mut self, index: u32, slot: &Slot, event: &Ready) {
         if event.hangup_or_error {
-            self.end(index, slot, Reason::PeerReset, 0, Mode::Reset);
+            self.end_hung_up(index, slot);
             return;
         }
         // What it sent before may be requests: they wait for half_close_timeout.

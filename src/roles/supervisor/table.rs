@@ -6,10 +6,8 @@ use crate::pure::addr::Addr;
 use crate::pure::id::next_generation;
 use crate::pure::keepalive::Interval;
 use crate::pure::proxy::Pair;
-use crate::pure::reason::Reason;
 use crate::pure::wheel::{Link, Links};
 use crate::pure::words::{GateWord, OwnerState, OwnerWord, Wanted};
-use crate::roles::supervisor::ending::Mode;
 use crate::shm::counters::Counter;
 use crate::shm::gate;
 use crate::sync::{Ordering, Word};
@@ -278,7 +276,7 @@ impl Supervisor {
             return;
         }
         if now & phase::HALF_CLOSED != 0 && event.hangup_or_error && !event.writable {
-            self.end(index, slot, Reason::PeerReset, 0, Mode::Reset);
+            self.end_hung_up(index, slot);
             return;
         }
         if event.writable && slot.output.queue_head.get() != 0 {
