@@ -41,6 +41,13 @@ pub fn total_is_high(segment: &Segment, settings: &Settings) -> bool {
     segment.participants().queued_bytes() > settings.wq_max_bytes / 4 * 3
 }
 
+/// A sender that is told of room finds it, however large its message: all queues together are not nearly full.
+pub fn total_has_room(segment: &Segment, settings: &Settings) -> bool {
+    let largest = settings.max_message_size_bytes.min(settings.wq_max_bytes);
+    let queued = segment.participants().queued_bytes();
+    queued <= settings.wq_max_bytes - largest && !total_is_high(segment, settings)
+}
+
 /// It is not read because of its own output: above high-water, or not yet down to low-water; or any,
 /// while all queues together are nearly full, so that many such peers are slowed before one is closed.
 pub fn is_slowed(segment: &Segment, slot: &Slot, settings: &Settings) -> bool {

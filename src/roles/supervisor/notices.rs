@@ -119,7 +119,7 @@ impl Supervisor {
         // Not at the limit itself: the next message would be refused again.
         let blocks = context.segment.blocks();
         let few = blocks.in_use() > blocks.blocks.len() as u64 / 4 * 3;
-        if few || flow::total_is_high(&context.segment, &self.live) {
+        if few || !flow::total_has_room(&context.segment, &self.live) {
             self.wait_for_room(index, slot);
             return;
         }
