@@ -46,6 +46,7 @@ impl Supervisor {
         let mut taken: Vec<u32> = blocks.list(newest).collect();
         taken.reverse();
         self.dials.extend(taken);
+        self.follow_settings();
         for _ in 0..max {
             let Some(first) = self.dials.pop_front() else {
                 break;

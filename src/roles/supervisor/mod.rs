@@ -306,23 +306,13 @@ impl Supervisor {
         header_sleep.store_sync(0);
         waited.map_err(|_| Error::System)?;
         self.now_ms = monotonic_ms();
-        let version = self.context.segment.header().live_version.load_sync();
-        let live = self.context.live();
-        if !Arc::ptr_eq(&live, &self.live) {
-            self.live = live;
-            self.follow_options();
-            self.follow_access();
-            self.follow_priority();
-        }
         // Stopped or suspended: what piled up in the sockets is served before any deadline is
         // believed; a late supervisor must not close the healthy.
         let gap = self.now_ms.saturating_sub(self.last_turn_ms) > GAP_MS;
         self.last_turn_ms = self.now_ms;
 
+        self.follow_settings();
         self.follow_listeners();
-        if core::mem::replace(&mut self.live_version, version) != version {
-            self.look_at_all();
-        }
         self.serve_posts();
         self.serve_dial_list(DIALS_PER_TURN);
         let mut ready = core::mem::take(&mut self.ready);
@@ -348,6 +338,20 @@ impl Supervisor {
         // A host with a loop of its own polls now: what is posted meanwhile must wake it.
         let pending = max_wait_ms == Some(0) && self.sleeps_with_work();
         Ok(sockets_first || pending)
+    }
+
+    /// Takes the settings as they are now. Also behind the taking of what was posted: who changes a setting
+    /// and then asks for something gets it under the new one.
+    fn follow_settings(&mut self) {
+        let version = self.context.segment.header().live_version.load_sync();
+        if core::mem::replace(&mut self.live_version, version) == version {
+            return;
+        }
+        self.live = self.context.live();
+        self.follow_options();
+        self.follow_access();
+        self.follow_priority();
+        self.look_at_all();
     }
 
     /// P2: says that we sleep, then looks once more at everything that could have come before.

@@ -311,6 +311,7 @@ impl Supervisor {
             .segment
             .mailbox()
             .take(|slot| posted.push(slot as u32));
+        self.follow_settings();
         for index in posted {
             if let Some(slot) = context.segment.slot(index) {
                 self.serve_post(index, slot);
