@@ -5,6 +5,7 @@
 use crate::pure::addr::Addr;
 use crate::pure::flow_token::FlowKey;
 use crate::pure::networks::Networks;
+use crate::pure::reason::Reason;
 use crate::pure::settings::{ProxyProtocol, Settings};
 use crate::pure::words::Holder;
 use crate::roles::host::{Host, Wants};
@@ -37,6 +38,14 @@ pub fn cannot_listen(what: &str, errno: sys::Errno) -> String {
         _ => "",
     };
     format!("cannot listen on {what}: {}{hint}", errno.text())
+}
+
+/// What a failed read or write means for the connection.
+pub fn failed_because(errno: sys::Errno) -> Reason {
+    match errno {
+        sys::Errno::EPIPE | sys::Errno::ECONNRESET => Reason::PeerReset,
+        _ => Reason::IoError,
+    }
 }
 
 pub struct Context {

@@ -85,8 +85,8 @@ pub struct Member {
     reserve: RefCell<Vec<u32>>,
     /// The batch whose answers go out together (P10): slot and generation.
     pub batch: Cell<Option<(u32, u32)>>,
-    /// The last bytes sent to this connection went with MSG_MORE: they wait for more.
-    pub corked: Cell<Option<(u32, u32)>>,
+    /// Answers on this connection wait in its queue, for others or the end of the batch.
+    pub gathered: Cell<Option<(u32, u32)>>,
     /// The value of `dial_posted` that the last word to end a connection got.
     pub end_posted: Cell<u64>,
     /// A callback of this thread runs.
@@ -138,7 +138,7 @@ impl Member {
             limit_version: Cell::new(version),
             reserve: RefCell::new(Vec::new()),
             batch: Cell::new(None),
-            corked: Cell::new(None),
+            gathered: Cell::new(None),
             end_posted: Cell::new(0),
             in_callback: Cell::new(false),
             capturing: Cell::new(false),

@@ -2,6 +2,7 @@
 //! state from `shm` and `table`.
 #![forbid(unsafe_code)]
 
+pub mod batch;
 pub mod capture;
 pub mod context;
 pub mod duplicates;

@@ -13,7 +13,7 @@ use crate::pure::reason::Reason;
 use crate::pure::settings::{QueueFull, Settings};
 use crate::pure::words::{BlockUse, GateWord, Stamp};
 use crate::roles::capture::{self, Ends};
-use crate::roles::context::Context;
+use crate::roles::context::{Context, failed_because};
 use crate::roles::host::Captured;
 use crate::roles::member::Member;
 use crate::roles::notice::{KIND_ALIAS, KIND_END};
@@ -63,12 +63,12 @@ pub enum Sent {
     Queued,
 }
 
-struct Call<'a> {
-    context: &'a Context,
-    member: &'a Member,
+pub(super) struct Call<'a> {
+    pub(super) context: &'a Context,
+    pub(super) member: &'a Member,
     settings: &'a Settings,
     parts: &'a [&'a [u8]],
-    length: usize,
+    pub(super) length: usize,
     target: Target,
     cookie: u64,
     now_ms: u64,
@@ -317,13 +317,27 @@ impl Call<'_> {
             return Err(self.no_room(index, slot, generation));
         }
         if self.has_fd(index, generation) {
-            match gate::take_direct(&slot.output.gate, generation, self.member.holder) {
+            let gate = &slot.output.gate;
+            let batched = self.is_batched(index, slot, generation);
+            match gate::take_direct(gate, generation, self.member.holder) {
+                Take::Taken if batched => return self.put_to_batch(index, slot, generation),
                 Take::Taken => return self.write_directly(index, slot, generation),
                 Take::Gone => return Err(Error::NoConnection),
+                Take::Busy if batched && gate::take_batch(gate, generation, self.member.holder) => {
+                    return self.put_to_batch(index, slot, generation);
+                }
                 Take::Busy => {}
             }
         }
         self.queue(index, slot, generation)
+    }
+
+    pub(super) fn fd_of(&self, index: u32, slot: &Slot, generation: u32) -> sys::RawFd {
+        if self.context.is_supervisors_process() {
+            return slot.identity.fd.load_sync();
+        }
+        let duplicates = self.member.duplicates.borrow();
+        duplicates.get(index, generation).unwrap_or(-1)
     }
 
     /// The kernel takes a small message of many parts more slowly than we copy it.
@@ -339,15 +353,7 @@ impl Call<'_> {
     }
 
     fn write_directly(&self, index: u32, slot: &Slot, generation: u32) -> Result<Sent> {
-        let fd = if self.context.is_supervisors_process() {
-            slot.identity.fd.load_sync()
-        } else {
-            self.member
-                .duplicates
-                .borrow()
-                .get(index, generation)
-                .unwrap_or(-1)
-        };
+        let fd = self.fd_of(index, slot, generation);
         let mut together = self.member.together.borrow_mut();
         let whole = self.put_together(&mut together);
         let parts = whole.as_ref().map_or(self.parts, core::slice::from_ref);
@@ -356,29 +362,16 @@ impl Call<'_> {
             *slice = IoSlice::new(part);
         }
         let slices = slices.get(..parts.len()).unwrap_or_default();
-        let more = self.member.batch.get() == Some((index, generation));
-        let written = match sock::send_parts(fd, slices, more) {
+        let written = match sock::send_parts(fd, slices, false) {
             Ok(n) => n,
             Err(errno) if errno.is_again() => 0,
             Err(errno) => {
-                let reason = if errno == sys::Errno::EPIPE || errno == sys::Errno::ECONNRESET {
-                    Reason::PeerReset
-                } else {
-                    Reason::IoError
-                };
-                slot.want(generation, reason, errno.0, true);
+                slot.want(generation, failed_because(errno), errno.0, true);
                 let _ = gate::release(&slot.output.gate);
                 self.context.post(index, slot, post::END);
                 return Err(Error::NoConnection);
             }
         };
-        if written > 0 {
-            if more {
-                self.member.corked.set(Some((index, generation)));
-            } else if self.member.corked.get() == Some((index, generation)) {
-                self.member.corked.set(None);
-            }
-        }
         slot.output.bytes_out.bump(written as u64);
         self.member
             .count(self.context, Counter::BytesOut, written as u64);
@@ -493,7 +486,7 @@ impl Call<'_> {
     }
 
     /// The message in blocks, stamped for this connection.
-    fn message(&self, index: u32, generation: u32, written: usize) -> Option<u32> {
+    pub(super) fn message(&self, index: u32, generation: u32, written: usize) -> Option<u32> {
         let blocks = self.context.segment.blocks();
         let first = self.member.build(self.context, self.parts)?;
         self.describe(first, written)?;
@@ -533,21 +526,26 @@ impl Call<'_> {
         Some(())
     }
 
-    fn account(&self, bytes: i64) {
-        if let Some(record) = self.member.record(self.context) {
-            let cell = &record.account.added;
-            cell.store_sync(cell.load_sync().wrapping_add(bytes as u64));
-        }
+    pub(super) fn account(&self, bytes: i64) {
+        account(self.context, self.member, bytes);
     }
 
     fn admit(&self, connection_bytes: u64) -> core::result::Result<(), Full> {
+        self.admits(connection_bytes, self.length as u64)
+    }
+
+    pub(super) fn admits(
+        &self,
+        connection_bytes: u64,
+        more: u64,
+    ) -> core::result::Result<(), Full> {
         let state = QueueState {
             connection_bytes,
             total_bytes: self.context.segment.participants().queued_bytes(),
             conn_wq_max: self.settings.conn_wq_max_bytes,
             wq_max: self.settings.wq_max_bytes,
         };
-        admit(state, self.length as u64)
+        admit(state, more)
     }
 
     fn refuse(&self, full: Full, index: u32, slot: &Slot, generation: u32) -> Error {
@@ -608,7 +606,7 @@ impl Call<'_> {
 
     /// What follows from a message that went, or began to go, directly: accounts for half-close, close
     /// after send. Before the gate is released: until then the slot stays this connection's.
-    fn accepted(&self, slot: &Slot, generation: u32) -> u32 {
+    pub(super) fn accepted(&self, slot: &Slot, generation: u32) -> u32 {
         slot.output.last_send_ms.set(self.now_ms);
         let mut bits = 0;
         if self.is_final_answer()
@@ -685,5 +683,13 @@ impl Call<'_> {
         }
         self.context.wake_supervisor();
         Ok(())
+    }
+}
+
+/// `bytes` more, or fewer, are queued of what this participant sent.
+pub(super) fn account(context: &Context, member: &Member, bytes: i64) {
+    if let Some(record) = member.record(context) {
+        let cell = &record.account.added;
+        cell.store_sync(cell.load_sync().wrapping_add(bytes as u64));
     }
 }

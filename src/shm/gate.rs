@@ -51,6 +51,13 @@ pub fn take_direct(gate: &AtomicU64, generation: u32, me: Holder) -> Take {
     }
 }
 
+/// A sender takes the gate while only the queue is not empty: it may put a message to it, as the last one.
+pub fn take_batch(gate: &AtomicU64, generation: u32, me: Holder) -> bool {
+    let word = load(gate);
+    let queue_only = GateWord::new(generation, GateWord::ASYNC);
+    word == queue_only && swap(gate, word, word.with_holder(me)).is_ok()
+}
+
 /// The holder has written all. True: somebody queued meanwhile (or the close came), the connection
 /// is now in async mode and must be posted to the supervisor.
 #[must_use]

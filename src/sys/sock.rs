@@ -306,8 +306,7 @@ pub fn socket_error(fd: RawFd) -> Errno {
 }
 
 /// Gives the kernel what it takes now; EAGAIN when that is nothing. `more` says that the rest
-/// follows at once: the kernel then holds back an incomplete segment, at most 200 ms, see
-/// [`push_out`]. Beyond 1024 parts (the kernel's limit) the rest counts as not taken.
+/// follows at once: the kernel then holds back an incomplete segment, at most 200 ms. Beyond 1024 parts (the kernel's limit) the rest counts as not taken.
 #[cfg_attr(crash_points, track_caller)]
 pub fn send_parts(fd: RawFd, parts: &[IoSlice<'_>], more: bool) -> Result<usize> {
     let mut flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
@@ -385,13 +384,6 @@ pub fn abort(fd: RawFd) {
     let len = size_of::<libc::sockaddr>() as libc::socklen_t;
     // SAFETY: `nowhere` is an initialised address of `len` bytes.
     let _ = retry(|| unsafe { libc::connect(fd, &raw const nowhere, len) });
-}
-
-/// Pushes out what `more` held back: clearing TCP_CORK does that even when it is not set, and leaves
-/// TCP_NODELAY as the setting wants it.
-#[cfg_attr(crash_points, track_caller)]
-pub fn push_out(fd: RawFd) {
-    let _ = set(fd, libc::IPPROTO_TCP, libc::TCP_CORK, 0);
 }
 
 /// Bytes in the kernel that the peer has not acknowledged (SIOCOUTQ). EINVAL on a listener.

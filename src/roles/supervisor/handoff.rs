@@ -342,16 +342,17 @@ impl Supervisor {
         }
     }
 
-    /// Answers of a stalled worker's batch may wait in the kernel for more (P10): at each tick, since it
+    /// Answers of a stalled worker's batch may wait in the queue for more (P10): at each tick, since it
     /// may go on answering.
-    fn flush_batch(&self, seat: usize, holder: Holder) {
-        let segment = &self.context.segment;
-        for index in lent::members(segment, &self.lent_heads, seat, usize::MAX) {
-            if let Some(slot) = segment.slot(index)
+    fn flush_batch(&mut self, seat: usize, holder: Holder) {
+        let context = self.context.clone();
+        for index in lent::members(&context.segment, &self.lent_heads, seat, usize::MAX) {
+            if let Some(slot) = context.segment.slot(index)
                 && slot.owner().worker() == holder
                 && slot.owner().state() == OwnerState::Reading
+                && slot.output.queue_head.load_sync() != 0
             {
-                sys::sock::push_out(slot.identity.fd.get());
+                self.flush(index, slot);
             }
         }
     }

@@ -7,7 +7,9 @@ use crate::pure::answer::{Kind, error_answer, kind};
 use crate::pure::framing::{FrameError, Framer, Limits, Step};
 use crate::pure::reason::Reason;
 use crate::pure::words::{GateWord, OwnerWord};
+use crate::roles::batch;
 use crate::roles::capture::{self, Ends};
+use crate::roles::context::failed_because;
 use crate::roles::host::{Captured, Message};
 use crate::roles::sender::{self, Target};
 use crate::shm::counters::Counter;
@@ -123,13 +125,7 @@ impl Worker {
                 Ok(n) => n,
                 Err(errno) if errno.is_again() => break,
                 Err(errno) => {
-                    let reset = errno == Errno::ECONNRESET || errno == Errno::EPIPE;
-                    let reason = if reset {
-                        Reason::PeerReset
-                    } else {
-                        Reason::IoError
-                    };
-                    slot.want(conn.generation, reason, errno.0, true);
+                    slot.want(conn.generation, failed_because(errno), errno.0, true);
                     return After::GiveBack(post::END);
                 }
             };
@@ -249,6 +245,7 @@ impl Worker {
                     self.member.count(&self.context, Counter::Pings, 1);
                     pongs += 1;
                     if live.crlf_ping && pongs <= PONGS_PER_READ {
+                        self.end_batch(conn);
                         self.pong(conn);
                     }
                 }
@@ -276,7 +273,7 @@ impl Worker {
                 Delivered::Ended => end = end.or(Some(0)),
             }
         }
-        self.uncork(conn);
+        self.end_batch(conn);
         if end.is_none() {
             if awaited && at == n && framer.take_crlf() {
                 self.heard_pong(conn);
@@ -571,11 +568,8 @@ impl Worker {
         sender::send(&self.context, &self.member, target, &[bytes], 0).is_ok()
     }
 
-    /// Answers that went out with MSG_MORE wait in the kernel for more: there is no more now.
-    fn uncork(&self, conn: &Conn<'_>) {
-        if self.member.corked.get() == Some((conn.index, conn.generation)) {
-            self.member.corked.set(None);
-            sock::push_out(conn.fd);
-        }
+    /// No other request is known to follow.
+    fn end_batch(&self, conn: &Conn<'_>) {
+        batch::write(&self.context, &self.member, conn.index, conn.slot, conn.fd);
     }
 }

@@ -304,22 +304,6 @@ fn a_full_connection_says_again_and_nothing_is_lost() {
 }
 
 #[test]
-fn what_more_holds_back_is_pushed_by_the_flush() {
-    let (dialled, accepted) = connection();
-    // Not set before: clearing it must push even then.
-    sock::push_out(dialled.as_raw());
-    let slices = [IoSlice::new(b"partial")];
-    let sent = sock::send_parts(dialled.as_raw(), &slices, true);
-    assert_eq!(sent, Ok(7));
-    sock::push_out(dialled.as_raw());
-    let mut not_sent: libc::c_int = -1;
-    let fd = dialled.as_raw();
-    let result = unsafe { libc::ioctl(fd, libc::SIOCOUTQNSD, &raw mut not_sent) };
-    assert_eq!((result, not_sent), (0, 0));
-    assert_eq!(receive_bytes(&accepted, 7), b"partial");
-}
-
-#[test]
 fn sending_to_a_closed_peer_is_an_error_and_no_signal() {
     let (dialled, accepted) = connection();
     let code = in_child(|| {
