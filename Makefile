@@ -4,6 +4,7 @@
 #   make check      every test; make check-all: with the full-length and exhaustive variants too
 #   make models     the models of the shared-memory protocols alone
 #   make bench      CPU time for each message beside a bare epoll loop and a stock Kamailio: CASES=
+#   make instructions   records what callgrind counts for the small operations (benches/instructions.json)
 #   make soak       ten minutes of 15,000 connections and deaths in each mode: SECONDS= CONNECTIONS= SEED=
 #   make fuzz       the fuzz targets, SECONDS (60) each; what they find and have found is in build/fuzz/
 #   make miri       the Rust tests that Miri can run, where the toolchain has it
@@ -189,6 +190,9 @@ models-%:
 CASES ?=
 bench: build/bench/floor build/bench/pour build/bench/load build/answer build/sipd
 	@/usr/bin/python3 benches/bench.py $(CASES)
+# What the small operations take now is what they are to take.
+instructions:
+	@/usr/bin/python3 benches/counting.py --record
 build/bench/floor: benches/floor.c benches/pour.h | need-cc
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) $< -o $@
@@ -225,4 +229,4 @@ install: $(LIBS)
 clean:
 	rm -rf build $(TARGET)
 
-.PHONY: FORCE all bench models need-cc need-lua need-dw kamailio c-tests check check-all header run install clean soak fuzz-targets fuzz miri
+.PHONY: FORCE all bench instructions models need-cc need-lua need-dw kamailio c-tests check check-all header run install clean soak fuzz-targets fuzz miri

@@ -163,7 +163,7 @@ static void gate_is_held(bool for_good) {
   }
   tracer *t = trace_new((pid_t)*h_word(0));
   trace_stop(t);
-  trace_begin(t, TRACE_ENTRY, SYS_sendto);
+  trace_begin(t, TRACE_ENTRY, TRACE_SEND);
   h_send_numbered(sender, &target, tag, n++, 1, SIZE);
   trace_end(t, "to its write");
   uint64_t bytes = info_of(id).bytes_in;

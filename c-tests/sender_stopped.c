@@ -68,7 +68,7 @@ static bool in_its_send(void) {
 /* The sender's next message is stopped at its write. */
 static void stop_at_write(size_t size) {
   trace_stop(t);
-  trace_begin(t, TRACE_ENTRY, SYS_sendto);
+  trace_begin(t, TRACE_ENTRY, TRACE_SEND);
   send_to(victim, &to_theirs, 1, 1, size);
   trace_end(t, "to its write");
 }

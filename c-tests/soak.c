@@ -52,7 +52,7 @@ static sums look_at_all(void) {
                       : accepted && !(m & (REPORTED | RECEIVED)) && shared->to[n] && shared->clean[shared->to[n]]
                         ? "was accepted, and a peer that read to the end has not got it"
                         : NULL;
-    if (wrong && faults++ < 20) printf("  DOES NOT ADD UP: message %u %s (%d)\n", n, wrong, m);
+    if (wrong && faults++ < 20) printf("  DOES NOT ADD UP: message %u %s (%d; %s)\n", n, wrong, m, sipwire_reason_text(shared->why[n]));
   }
   return s;
 }

@@ -13,6 +13,7 @@ from sip_peers import Listener, Tcp, Udp, await_true, preload, register, request
 from test_sipp import Callee, sipp, statistics
 
 TRACER = BUILD / "c-tests" / "tracer"
+SENDS = {"sendto", "sendmsg"}  # a message of one part, of several
 # C tests that bring the library to all that it does to others: async mode, dials that are refused or time out, the ways a
 # connection ends, dead workers, descriptors passed. None whose outcome hangs on how soon a slow machine does something.
 SUBSET = ["async", "blacklist", "dial", "half_close", "interleaving", "listeners", "queue_flood", "worker_killed"]
@@ -185,9 +186,9 @@ def test_no_participant_of_sipd_sleeps_under_load(mode, tmp_path):
         close_in_every_way(server)
     did = traced(server.report)
     # The load reached them all: the supervisor accepted, dialled, wrote queued output; the workers and receivers read and sent.
-    assert {"accept4", "connect", "sendto"} <= set(did["sipwire-super"]), did["sipwire-super"]
+    assert {"accept4", "connect"} <= set(did["sipwire-super"]) and SENDS & set(did["sipwire-super"]), did["sipwire-super"]
     for name in ("sipwire-w0", "sipwire-w1"):
-        assert {"recvfrom", "sendto"} <= set(did[name]), did[name]
+        assert "recvfrom" in did[name] and SENDS & set(did[name]), did[name]
     assert did["sipd-udp2"].get("recvmsg", 0) + did["sipd-udp3"].get("recvmsg", 0) > 0, did
 
 
@@ -205,7 +206,8 @@ def test_no_participant_of_answer_sleeps_under_load(mode, tmp_path):
         for peer in peers:
             peer.close()
     did = traced(server.report)
-    assert {"recvfrom", "sendto"} <= set(did["sipwire-w0"]) & set(did["sipwire-w1"]), did
+    for name in ("sipwire-w0", "sipwire-w1"):
+        assert "recvfrom" in did[name] and SENDS & set(did[name]), did
 
 
 @pytest.mark.timeout(300)

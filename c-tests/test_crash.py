@@ -16,7 +16,7 @@ STEP = re.compile(
     r"|\b(?:swap_owner|set_phase|clear_phase)\(|\bswap\(gate,|context\.post\("
 )
 PRIVATE = re.compile(
-    r"\bmember\.(?:batch|corked|end_posted|in_callback|capturing)|self\.ends\.|more\.then_some|\.in_callback\.|announced_to|swept_ms|supervises"
+    r"\bmember\.(?:batch|gathered|end_posted|in_callback|capturing)|self\.ends\.|more\.then_some|\.in_callback\.|announced_to|swept_ms|supervises|supervisors_poll"
     r"|\bcontext\.claimed"
 )
 FUNCTION = re.compile(r"\s*(?:pub(?:\(\w+\))? )?(?:const )?fn (\w+)")
@@ -44,6 +44,10 @@ EXEMPT = {
     ("src/table/segment.rs", "new"): (BEFORE,),
     ("src/table/segment.rs", "publish"): ("passed only when a value differs",),
     ("src/table/segment.rs", "violation"): (SCRIBBLE,),
+    ("src/roles/batch.rs", "put_to_batch"): (RACE, "self.context.post"),
+    ("src/roles/batch.rs", "write"): ("behind the peer's FIN; the same post as after a direct write", "context.post(index, slot, bits | post::ANSWERED)"),
+    ("src/roles/batch.rs", "write_queue"): (RACE, "slot.want"),
+    ("src/roles/batch.rs", "take_out"): ("only when the kernel takes a part of a batch, see batch.c; then the reader's connection ends", "head.written.set"),
     ("src/roles/context.rs", "drop"): ("by who frees the instance; may be told again",),
     ("src/roles/member.rs", "announce"): (NO_FDS,),
     ("src/roles/member.rs", "channel_closed"): (NO_FDS,),
@@ -85,6 +89,7 @@ EXEMPT = {
     ("src/roles/worker/mod.rs", "on_lend"): (NO_FDS, "if slot.swap_owner", "context.post"),
     ("src/roles/worker/mod.rs", "after_turn"): (RACE, "if ending"),
     ("src/roles/worker/mod.rs", "close"): (RACE,),
+    ("src/roles/worker/mod.rs", "give_back_armed"): ("only in the supervisor's process, which dies as one",),
     ("src/roles/worker/turn.rs", "turn"): (RACE, "slot.want"),
     ("src/roles/worker/turn.rs", "park"): (RACE, ".want(", "full.store_sync"),
 }

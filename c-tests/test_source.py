@@ -153,7 +153,7 @@ CANNOT_SLEEP = {
     "bind": ("sock", "", "notes it"),
     "shutdown": ("sock", "", "notes it"),
     "setsockopt": ("sock:set", "", "notes it; SO_LINGER, which makes close sleep, is nowhere (see below)"),
-    "getsockopt": ("sock:get", "", "tells"),
+    "getsockopt": ("sock:get|sock:bytes_acked", "", "tells"),
     "getsockname": ("sock", "", "tells"),
     "getpeername": ("sock", "", "tells"),
     "ioctl": ("sock:unsent_bytes", "TIOCOUTQ", "tells"),

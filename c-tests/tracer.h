@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 typedef enum trace_order { TRACE_STOP, TRACE_ENTRY, TRACE_EXIT, TRACE_STEPS, TRACE_COUNT, TRACE_LEAVE, TRACE_END } trace_order;
+enum { TRACE_SEND = -2 }; /* as a number: sendto and sendmsg, by which a message goes in one part or in several */
 typedef struct tracer {
   sem_t go, done;
   pid_t pid, task;
@@ -32,6 +33,9 @@ static inline int trace_on(tracer *t, int request, int status) {
   return status;
 }
 
+static inline bool trace_wants(const tracer *t, long number) {
+  return t->number == TRACE_SEND ? number == SYS_sendto || number == SYS_sendmsg : number == t->number;
+}
 static inline struct __ptrace_syscall_info trace_info(tracer *t) {
   struct __ptrace_syscall_info info = {0};
   if (ptrace(PTRACE_GET_SYSCALL_INFO, t->task, (void *)sizeof info, &info) < 0) _exit(2);
@@ -65,7 +69,7 @@ static inline void trace_body(void *argument) {
       do {
         status = trace_on(t, PTRACE_SYSCALL, status);
         if (WSTOPSIG(status) == (SIGTRAP | 0x80)) info = trace_info(t);
-      } while (info.op != PTRACE_SYSCALL_INFO_ENTRY || (long)info.entry.nr != t->number);
+      } while (info.op != PTRACE_SYSCALL_INFO_ENTRY || !trace_wants(t, (long)info.entry.nr));
     } else if (t->order == TRACE_EXIT) {
       status = trace_on(t, PTRACE_SYSCALL, status);
       struct __ptrace_syscall_info info = trace_info(t);

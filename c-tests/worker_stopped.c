@@ -83,7 +83,7 @@ int main(int argc, char **argv) {
   /* in the middle of an answer: the connection that it reads and writes waits for it, the others do not */
   tracer *t = of[busier()];
   trace_stop(t);
-  trace_begin(t, TRACE_ENTRY, SYS_sendto);
+  trace_begin(t, TRACE_ENTRY, TRACE_SEND);
   ask("writing");
   trace_end(t, "to the write of an answer");
   WAIT(answered(each + 1) == PEERS - 1, "%d of %d are answered beside a worker in its write", answered(each + 1), PEERS);

@@ -39,6 +39,7 @@ typedef struct books {
   _Atomic uint32_t id[MAX_CONNECTIONS];     /* the connection's in the library */
   sipwire_addr address[MAX_CONNECTIONS];
   _Atomic uint8_t in[MAX_MESSAGES], out[MAX_MESSAGES];
+  uint8_t why[MAX_MESSAGES];               /* it was reported with this reason */
   uint32_t to[MAX_MESSAGES];                /* serial, 0: by address */
 } books;
 

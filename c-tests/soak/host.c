@@ -60,6 +60,7 @@ static void on_failed(const sipwire_failure *f) {
   CHECK(f->written < f->length, "message %u is reported, %zu of %zu bytes written", l.number, f->written, f->length);
   uint8_t before = atomic_fetch_or(&shared->out[l.number], REPORTED);
   CHECK(before & ABOUT, "message %u is reported and was never sent", l.number);
+  shared->why[l.number] = (uint8_t)f->reason;
   if (f->flags & SIPWIRE_FAILURE_REPEATED) shared->told_again++;
   else CHECK(!(before & REPORTED), "message %u is reported twice", l.number);
   if (before & REPORTED) shared->out[l.number] |= AGAIN;

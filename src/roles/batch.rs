@@ -74,7 +74,7 @@ impl Call<'_> {
 
 /// Writes what waits on the connection, if something does.
 pub fn write(context: &Context, member: &Member, index: u32, slot: &Slot, fd: i32) {
-    if !member.gathered.get().is_some_and(|(of, _)| of == index) {
+    if member.gathered.get().is_none_or(|(of, _)| of != index) {
         return;
     }
     member.gathered.set(None);
@@ -132,9 +132,10 @@ fn write_queue(context: &Context, member: &Member, slot: &Slot, generation: u32,
                 return post::END;
             }
         };
+        take_out(context, member, slot, written as u32);
+        // Last: who dies before it leaves a number that says what was written (`note_taken`).
         slot.output.bytes_out.bump(written as u64);
         member.count(context, Counter::BytesOut, written as u64);
-        take_out(context, member, slot, written as u32);
         if written < parts.iter().map(|part| part.len()).sum() {
             return post::WRITE;
         }

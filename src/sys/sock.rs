@@ -394,6 +394,34 @@ pub fn unsent_bytes(fd: RawFd) -> Result<u32> {
     Ok(u32::try_from(bytes).unwrap_or(0))
 }
 
+/// Where `tcp_info` has tcpi_bytes_acked (Linux 4.1).
+const BYTES_ACKED_AT: usize = 120;
+
+/// Bytes of the host's that the kernel has taken for this connection since it was opened: those that are
+/// acknowledged (of a dialled one, with its SYN) and those that are not. None: it cannot say.
+pub fn bytes_taken(fd: RawFd, dialled: bool) -> Option<u64> {
+    for _ in 0..16 {
+        let before = bytes_acked(fd)?;
+        let unsent = unsent_bytes(fd).ok()?;
+        // Else some went from one to the other meanwhile.
+        if bytes_acked(fd)? == before {
+            return (before + u64::from(unsent)).checked_sub(u64::from(dialled));
+        }
+    }
+    None
+}
+
+fn bytes_acked(fd: RawFd) -> Option<u64> {
+    let mut info = [0u8; BYTES_ACKED_AT + 8];
+    let mut len = info.len() as libc::socklen_t;
+    let (level, name) = (libc::IPPROTO_TCP, libc::TCP_INFO);
+    // SAFETY: the kernel writes at most `len` bytes, which `info` has.
+    retry(|| unsafe { libc::getsockopt(fd, level, name, info.as_mut_ptr().cast(), &raw mut len) })
+        .ok()?;
+    let acked = info.get(BYTES_ACKED_AT..len as usize)?;
+    Some(u64::from_ne_bytes(acked.try_into().ok()?))
+}
+
 /// See [`super::close`].
 #[cfg_attr(crash_points, track_caller)]
 pub fn close(fd: RawFd) {

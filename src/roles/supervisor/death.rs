@@ -136,6 +136,7 @@ impl Supervisor {
             gate::close(gate);
             gate::evict(gate, dead);
             queue::find_tail(self.context.segment.blocks(), &slot.output);
+            self.note_taken(index, slot);
             ended = Some(Reason::SenderDied);
         }
         if owner.worker() == dead {

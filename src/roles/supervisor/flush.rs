@@ -263,6 +263,21 @@ impl Supervisor {
         }
     }
 
+    /// Who held the gate has died, perhaps behind a write of what is queued: the kernel knows how much it has
+    /// taken of that. Such a message is not reported, the peer has it.
+    pub(super) fn note_taken(&mut self, index: u32, slot: &Slot) {
+        let queued = u64::from(slot.output.queued_bytes.get());
+        let written = slot.output.bytes_out.get();
+        let dialled = slot.is_outbound();
+        if slot.output.queue_head.get() != 0
+            && let Some(taken) = sock::bytes_taken(slot.identity.fd.get(), dialled)
+        {
+            let n = taken.saturating_sub(written).min(queued) as usize;
+            self.count_written(slot, n);
+            self.written(index, slot, n as u32);
+        }
+    }
+
     /// `n` bytes of the queue were written: messages that are written whole leave it.
     fn written(&mut self, index: u32, slot: &Slot, mut n: u32) {
         let context = self.context.clone();

@@ -92,12 +92,19 @@ fn a_port_is_shared_only_with_reuse_port() {
 #[test]
 fn the_two_families_can_listen_on_the_same_port() {
     let opts = SocketOptions::default();
-    let v6 = match sock::listen(&Addr::v6([0; 16], 0, 0), 4, &opts) {
-        Err(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL) => return, // A machine without IPv6.
-        made => made.unwrap().0,
+    let mut tries = 0;
+    let (v6, port, _v4) = loop {
+        let v6 = match sock::listen(&Addr::v6([0; 16], 0, 0), 4, &opts) {
+            Err(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL) => return, // A machine without IPv6.
+            made => made.unwrap().0,
+        };
+        let port = sock::local_addr(v6.as_raw()).unwrap().port;
+        match sock::listen(&Addr::v4([0; 4], port), 4, &opts) {
+            // An IPv4 connection of somebody else's has that port.
+            Err(Errno::EADDRINUSE) if tries < 20 => tries += 1,
+            made => break (v6, port, made.unwrap()),
+        }
     };
-    let port = sock::local_addr(v6.as_raw()).unwrap().port;
-    sock::listen(&Addr::v4([0; 4], port), 4, &opts).unwrap();
 
     let mut loopback = [0; 16];
     loopback[15] = 1;
@@ -301,6 +308,29 @@ fn a_full_connection_says_again_and_nothing_is_lost() {
     eventually("all bytes acknowledged", || {
         sock::unsent_bytes(dialled.as_raw()) == Ok(0)
     });
+}
+
+#[test]
+fn the_kernel_says_how_many_bytes_it_has_taken() {
+    let (dialled, accepted) = connection();
+    let taken = [(&dialled, true), (&accepted, false)];
+    let all = |n| {
+        taken
+            .iter()
+            .all(|(fd, dialled)| sock::bytes_taken(fd.as_raw(), *dialled) == Some(n))
+    };
+    assert!(all(0));
+    let slices = [IoSlice::new(b"seven b")];
+    for (fd, _) in taken {
+        assert_eq!(sock::send_parts(fd.as_raw(), &slices, false), Ok(7));
+    }
+    assert!(all(7), "not acknowledged yet, or just now");
+    receive_bytes(&accepted, 7);
+    receive_bytes(&dialled, 7);
+    for fd in [&dialled, &accepted] {
+        eventually("acknowledged", || sock::unsent_bytes(fd.as_raw()) == Ok(0));
+    }
+    assert!(all(7));
 }
 
 #[test]
