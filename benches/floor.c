@@ -151,6 +151,8 @@ int main(int argc, char **argv)
     poller = epoll_create1(0), pour = argc > 1 && strcmp(argv[1], "--pour") == 0;
     memset(body, 'x', sizeof body), signal(SIGPIPE, SIG_IGN);
     struct epoll_event events[EVENTS] = {{.events = EPOLLIN, .data.fd = listener}};
+    if (pour && pour_small_buffer(listener) != 0)
+        return 1;
     if (bind(listener, (struct sockaddr *)&addr, size) || (!udp && listen(listener, 4096)) || getsockname(listener, (struct sockaddr *)&addr, &size) ||
         epoll_ctl(poller, EPOLL_CTL_ADD, listener, events)) {
         perror("floor: cannot listen on 127.0.0.1");

@@ -1,4 +1,5 @@
 /* pour: answers each request with 64 KB, so that slow readers make queues. A host of libsipwire, for the bench. */
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,15 @@ static int32_t on_message(void *user, sipwire_instance *instance, sipwire_messag
     return sipwire_send(instance, &target, parts, 2, 0) < 0 ? -1 : 0;
 }
 
+static int listening(void)
+{
+    struct sockaddr_in local = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (pour_small_buffer(fd) || bind(fd, (struct sockaddr *)&local, sizeof local) || listen(fd, 4096))
+        return -1;
+    return fd;
+}
+
 static int fail(const char *what) { return fprintf(stderr, "pour: %s\n", what), 1; }
 
 int main(int argc, char **argv)
@@ -28,9 +38,10 @@ int main(int argc, char **argv)
     sipwire_instance *instance = NULL;
     sipwire_addr addr;
     char text[64];
-    int processes = 0, rc = sipwire_config_listen(config, "tcp:127.0.0.1:0"), signal_number;
+    int processes = 0, rc, signal_number;
     sigset_t signals;
     memset(body, 'x', sizeof body);
+    rc = sipwire_config_listen_fd(config, listening());
     sipwire_config_set(config, "workers", "1");
     for (int i = 1; i < argc && rc >= 0; i++) {
         char *value = strchr(argv[i], '=');

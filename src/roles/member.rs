@@ -356,14 +356,13 @@ impl Member {
     /// Makes sure that a message of `length` bytes has its blocks. False: the pool is exhausted.
     pub fn ensure_reserve(&self, context: &Context, length: usize) -> bool {
         let mut reserve = self.reserve.borrow_mut();
-        let blocks = context.segment.blocks();
-        while reserve.len() < length.div_ceil(PAYLOAD).max(1) {
-            match blocks.alloc(self.holder) {
-                Some(block) => reserve.push(block),
-                None => return false,
-            }
+        let wanted = length.div_ceil(PAYLOAD).max(1);
+        let missing = wanted.saturating_sub(reserve.len());
+        if missing > 0 {
+            let blocks = context.segment.blocks();
+            blocks.alloc_some(self.holder, missing, |block| reserve.push(block));
         }
-        true
+        reserve.len() >= wanted
     }
 
     /// After a large message most of its reserve goes back.

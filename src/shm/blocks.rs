@@ -54,6 +54,10 @@ pub struct Head {
     pub local: [AtomicU32; 6],
     /// The send's hash, on the dial list.
     pub hash: AtomicU32,
+    /// A block of a message that is partly written, and the bytes of the message before it, all written:
+    /// where the walk to what is left may begin. 0: at the first.
+    pub at_block: AtomicU32,
+    pub at_bytes: AtomicU32,
 }
 const _: () = assert!(size_of::<Head>() == 128);
 
@@ -107,34 +111,54 @@ impl<'a> Blocks<'a> {
     /// One block, private to `me`. Looks from the participant's own region on, lowest first, so
     /// that few pages of the pool are ever touched; visits each hint word at most once.
     pub fn alloc(&self, me: Holder) -> Option<u32> {
+        let mut block = None;
+        self.alloc_some(me, 1, |index| block = Some(index));
+        block
+    }
+
+    /// As many as there are, up to `wanted`, found in one walk.
+    pub fn alloc_some(&self, me: Holder, mut wanted: usize, mut take: impl FnMut(u32)) {
         let words = self.used.len();
         let home = words * usize::from(me) / (self.participants as usize + 1);
         for i in 0..words {
             let w = (home + i) % words;
-            let mut taken = self.used.get(w)?.load_sync();
+            let Some(hints) = self.used.get(w) else {
+                return;
+            };
+            let mut taken = hints.load_sync();
             while taken != u64::MAX {
+                if wanted == 0 {
+                    return;
+                }
                 let bit = taken.trailing_ones();
                 taken |= 1 << bit;
                 let index = (w * 64) as u32 + bit;
-                let Some(head) = self.head(index) else {
-                    continue;
-                };
-                self.touch(index);
-                let private = Stamp::private(me).0;
-                if head
-                    .stamp
-                    .compare_exchange(Stamp::FREE.0, private, Ordering::SeqCst, Ordering::SeqCst)
-                    .is_ok()
-                {
-                    self.set_hint(index, true);
-                    head.next.set(0);
-                    head.used.set(0);
-                    head.kind.set(0);
-                    return Some(index);
+                if self.take_free(index, me) {
+                    wanted -= 1;
+                    take(index);
                 }
             }
         }
-        None
+    }
+
+    fn take_free(&self, index: u32, me: Holder) -> bool {
+        let Some(head) = self.head(index) else {
+            return false;
+        };
+        self.touch(index);
+        let private = Stamp::private(me).0;
+        let free = head
+            .stamp
+            .compare_exchange(Stamp::FREE.0, private, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok();
+        if free {
+            self.set_hint(index, true);
+            head.next.set(0);
+            head.used.set(0);
+            head.kind.set(0);
+            head.at_block.set(0);
+        }
+        free
     }
 
     /// Gives one block back. By whom its stamp names.

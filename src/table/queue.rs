@@ -67,12 +67,23 @@ pub fn gather<'a>(
         let Some(head) = blocks.head(first) else {
             break;
         };
-        let mut skip = head.written.get() as usize;
-        for index in blocks.chain(first) {
+        let (mut from, mut before) = (head.at_block.get(), head.at_bytes.get());
+        if from == 0 || before > head.written.get() {
+            (from, before) = (first, 0);
+        }
+        let mut skip = (head.written.get() - before) as usize;
+        for index in blocks.chain(from) {
             let all = blocks.bytes(index, 0);
             if skip >= all.len() {
                 skip -= all.len();
+                before += all.len() as u32;
                 continue;
+            }
+            if parts.is_empty() {
+                // With a block that is not the one of these bytes nobody gathers any more: between the two
+                // the gate's holder has died.
+                head.at_bytes.set(before);
+                head.at_block.set(index);
             }
             let part = blocks.bytes(index, skip);
             skip = 0;

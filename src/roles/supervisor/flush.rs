@@ -16,7 +16,8 @@ use crate::table::{phase, queue};
 use std::io::IoSlice;
 
 const MAX_PARTS: usize = 64;
-const WRITE_BYTES: usize = 65_536;
+/// Offered to the kernel at once: what it does not take is walked over again.
+const WRITE_BYTES: usize = 16_384;
 const PONG: &[u8] = b"\r\n";
 /// What waits without being in the queue.
 const OWED: u32 = phase::PONG_OWED | phase::PING_OWED;

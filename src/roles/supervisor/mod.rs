@@ -87,6 +87,8 @@ pub struct Supervisor {
     me: Holder,
     poll: Poll,
     ready: Vec<Ready>,
+    /// The connection whose event is being served.
+    event_of: Option<u32>,
     now_ms: u64,
     last_turn_ms: u64,
     /// Turns in a row whose poll brought all the events it can.
@@ -221,6 +223,7 @@ impl Supervisor {
             me: SUPERVISOR,
             poll,
             ready: Vec::new(),
+            event_of: None,
             now_ms,
             last_turn_ms: now_ms,
             full_turns: 0,

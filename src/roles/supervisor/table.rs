@@ -213,7 +213,7 @@ impl Supervisor {
     /// Arms our one-shot registration with what we want to know of this connection now.
     pub(super) fn arm(&mut self, index: u32, slot: &Slot) {
         let now = slot.supervised.phase.get();
-        if now & phase::FD_CLOSED != 0 {
+        if now & phase::FD_CLOSED != 0 || self.event_of == Some(index) {
             return;
         }
         self.lend_kept_input(index, slot);
@@ -248,22 +248,32 @@ impl Supervisor {
         }
     }
 
+    /// The event has disarmed the connection; it is armed once for all that follows from it.
     pub(super) fn on_connection_event(&mut self, index: u32, generation: u32, event: &Ready) {
         let context = self.context.clone();
         let Some(slot) = context.segment.slot(index) else {
             return;
         };
-        let owner = slot.owner();
-        if owner.generation() != generation || owner.state() == OwnerState::Free {
-            return;
+        let is_it = || {
+            let owner = slot.owner();
+            owner.generation() == generation && owner.state() != OwnerState::Free
+        };
+        if is_it() {
+            self.event_of = Some(index);
+            self.serve_event(index, slot, event);
+            self.event_of = None;
+            if is_it() {
+                self.arm(index, slot);
+            }
         }
+    }
+
+    fn serve_event(&mut self, index: u32, slot: &Slot, event: &Ready) {
         let gate_word = GateWord(slot.output.gate.load_sync());
         let now = slot.supervised.phase.get();
         if gate_word.has(GateWord::CONNECTING) {
             if event.writable || event.hangup_or_error {
                 self.on_connected(index, slot);
-            } else {
-                self.arm(index, slot);
             }
             return;
         }
@@ -300,7 +310,6 @@ impl Supervisor {
                 _ => self.clear_phase(slot, phase::WATCHED),
             }
         }
-        self.arm(index, slot);
     }
 
     /// P2: serves everything posted.
