@@ -188,7 +188,8 @@ models-%:
 # ---- the bench ----
 # CASES= of those that `benches/bench.py --help` names. The load generator is a crate of its own.
 CASES ?=
-bench: build/bench/floor build/bench/pour build/bench/load build/answer build/sipd
+bench: build/bench/floor build/bench/pour build/bench/load build/bench/micro build/answer build/sipd
+	@.ci/need py:matplotlib=python3-matplotlib || true
 	@/usr/bin/python3 benches/bench.py $(CASES)
 # What the small operations take now is what they are to take.
 instructions:
@@ -199,6 +200,11 @@ build/bench/floor: benches/floor.c benches/pour.h | need-cc
 build/bench/pour: benches/pour.c benches/pour.h include/sipwire.h build/libsipwire.a | need-cc
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) $< build/libsipwire.a $(LINK) -o $@
+build/bench/micro: benches/micro/Cargo.toml benches/micro/Cargo.lock benches/operations.rs $(wildcard benches/micro/src/*.rs) FORCE
+	@.ci/need cargo
+	@mkdir -p $(@D)
+	$(CARGO) build --locked --release --manifest-path benches/micro/Cargo.toml --target-dir $(TARGET)/micro
+	cp $(TARGET)/micro/release/micro $@
 build/bench/load: benches/load/Cargo.toml benches/load/Cargo.lock $(wildcard benches/load/src/*.rs)
 	@.ci/need cargo
 	@mkdir -p $(@D)

@@ -8,11 +8,14 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import counting
 import servers
 from servers import TOP, Load, answer, floor, kamailio, pour, sipd
 
@@ -55,10 +58,10 @@ def ratio(seen, name, base, key="cpu_us"):
 
 class Report:
     def __init__(self):
-        self.rows, self.raw = [], {}
+        self.rows, self.raw, self.tables = [], {}, {}
 
-    def keep(self, case, seen):
-        self.raw[case] = seen
+    def keep(self, case, seen, rounds=True):
+        (self.raw if rounds else self.tables)[case] = seen
 
     def row(self, case, figure, value, target):
         met = None if target is None else value <= target
@@ -182,9 +185,56 @@ def idle(report):
         report.row("15,000 silent connections", f"wake-ups a second, {mode}", wake_ups, 0)
 
 
+def micro(report):
+    """The small operations: nanoseconds by criterion, instructions by callgrind."""
+    home = TOP / "build" / "bench" / "criterion"
+    environment = {**os.environ, "CRITERION_HOME": str(home)}
+    subprocess.run([TOP / "build" / "bench" / "micro", "--bench"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    program, seen = counting.build(), {}
+    for name in counting.names(program):
+        estimates = json.loads((home / name / "new" / "estimates.json").read_text())
+        seen[name] = {"ns": estimates["median"]["point_estimate"], "instructions": counting.count(program, name)}
+        report.row("one operation", f"{name}: ns", seen[name]["ns"], None)
+        report.row("one operation", f"{name}: instructions", seen[name]["instructions"], None)
+    for unit in ("ns", "instructions"):
+        ratio = seen["frame_a_request"][unit] / seen["memchr_of_a_request"][unit]
+        report.row("framer, a request of 600 bytes", f"{unit} / memchr of its bytes", ratio, 4)
+    report.keep("one operation", seen, rounds=False)
+
+
+def slab_bytes():
+    text = Path("/proc/meminfo").read_text()
+    return int(re.search(r"^Slab:\s+(\d+)", text, re.M)[1]) * 1024
+
+
+def scale(report):
+    """What a connection and a message cost when there are many."""
+    table = {}
+    for mode in ("threads", "processes"):
+        for count in (100, 1000, 5000, 10000, 18000):
+            slab = slab_bytes()
+            with answer(mode, "connection_lifetime=1h", "max_connections=19000") as server:
+                with Load(server, "--connections", count, "--rate", 1500) as load:
+                    load.ask(2)
+                    kernel = (slab_bytes() - slab) / count
+                    before = server.cpu_by_name()
+                    measured = measure(load, 5)
+                    spent = {name: cpu - before.get(name, 0) for name, cpu in server.cpu_by_name().items()}
+                memory = server.memory_bytes()
+            share = spent.get("sipwire-super", 0) / sum(spent.values())
+            table[f"{mode}, {count}"] = {**measured, "memory_bytes": memory, "kernel_bytes_each": kernel, "supervisors_share": share}
+            at = f"{mode}, {count:,} connections"
+            report.row("1,500 messages a second", f"CPU µs for each message: {at}", measured["cpu_us"], None)
+            report.row("1,500 messages a second", f"supervisor's share of it: {at}", share, None)
+        few, many = table[f"{mode}, 100"], table[f"{mode}, 18000"]
+        report.row("memory", f"bytes for one connection more, {mode}", (many["memory_bytes"] - few["memory_bytes"]) / 17900, None)
+        report.row("memory", f"kernel's bytes for it and its peer here, {mode}", many["kernel_bytes_each"], None)
+    report.keep("scale", table, rounds=False)
+
+
 CASES = {
     case.__name__: case
-    for case in (hot, pipelined, handoff, default_hold, transports, idle_beside, idle, short, flush)
+    for case in (hot, pipelined, handoff, default_hold, transports, idle_beside, idle, short, flush, micro, scale)
 }
 
 
@@ -225,7 +275,7 @@ def main():
     print(f"{sum(row['met'] is True for row in report.rows)} targets met, {missed} missed")
     if set(chosen) == set(CASES):
         machine = {"cpus": os.cpu_count(), "kernel": os.uname().release, "compiler": subprocess.run(["rustc", "-V"], capture_output=True, text=True).stdout.strip()}
-        results = {"machine": machine, "rows": report.rows, "rounds": report.raw}
+        results = {"machine": machine, "rows": report.rows, "tables": report.tables, "rounds": report.raw}
         (TOP / "benches" / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     folder = TOP / "benches" / "plots"
     folder.mkdir(exist_ok=True)

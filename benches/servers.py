@@ -70,6 +70,18 @@ class Server:
         """User and system time of all its threads so far: the scheduler's own account, in nanoseconds."""
         return self._of_tasks("schedstat", lambda text: int(text.split()[0])) / 1e9
 
+    def cpu_by_name(self):
+        """The same, by the names that threads give themselves."""
+        spent = {}
+        for pid in self.pids():
+            for task in Path(f"/proc/{pid}/task").glob("*"):
+                try:
+                    name, cpu = (task / "comm").read_text().strip(), int((task / "schedstat").read_text().split()[0]) / 1e9
+                except (OSError, IndexError):
+                    continue  # ended meanwhile
+                spent[name] = spent.get(name, 0) + cpu
+        return spent
+
     def wake_ups(self):
         return self._of_tasks("status", lambda text: int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.M)[1]))
 
