@@ -392,6 +392,12 @@ extern "C" {
 #define SIPWIRE_REASON_COUNT 32
 
 /**
+ * The number of the binary interface that this header describes: of sipwire_api, of the structures and of what the
+ * functions mean. It grows when a host that was compiled before could not go on; what is only added leaves it.
+ */
+#define SIPWIRE_ABI 1
+
+/**
  * Settings and listeners of an instance to be made.
  */
 typedef struct sipwire_config sipwire_config;
@@ -943,6 +949,143 @@ typedef struct sipwire_worker_stats {
    */
   uint64_t busy_ms;
 } sipwire_worker_stats;
+
+/**
+ * The API as a table, for a host that loads the library with dlopen: each member is the function of its name, and
+ * what is said there holds. The names are whole, since C++ and hosts that count memory have made words of their own
+ * of `new` and `free`. The table only grows, at its end.
+ */
+typedef struct sipwire_api {
+  /**
+   * The library's table in bytes. A host that was compiled with a later header than the library has finds it
+   * smaller than its sizeof(sipwire_api): what lies beyond is not there.
+   */
+  uint32_t struct_size;
+  /**
+   * SIPWIRE_ABI of the library.
+   */
+  uint32_t abi;
+  uint32_t (*sipwire_version_number)(void);
+  const char *(*sipwire_version_string)(void);
+  const char *(*sipwire_strerror)(int32_t code);
+  const char *(*sipwire_reason_text)(int32_t reason);
+  int32_t (*sipwire_addr_parse)(const char *text, struct sipwire_addr *out);
+  size_t (*sipwire_addr_format)(const struct sipwire_addr *addr, char *buffer, size_t size);
+  int32_t (*sipwire_proxy_header)(int32_t version,
+                                  const struct sipwire_addr *source,
+                                  const struct sipwire_addr *destination,
+                                  char *buffer,
+                                  size_t size);
+  struct sipwire_config *(*sipwire_config_new)(void);
+  void (*sipwire_config_free)(struct sipwire_config *config);
+  int32_t (*sipwire_config_set)(struct sipwire_config *config, const char *key, const char *value);
+  int32_t (*sipwire_config_set_number)(struct sipwire_config *config, const char *key, int64_t value);
+  int64_t (*sipwire_config_get)(const struct sipwire_config *config,
+                                const char *key,
+                                char *buffer,
+                                size_t size);
+  int32_t (*sipwire_config_listen)(struct sipwire_config *config, const char *address);
+  int32_t (*sipwire_config_listen_fd)(struct sipwire_config *config, int32_t fd);
+  int32_t (*sipwire_config_listener_set)(struct sipwire_config *config,
+                                         int32_t listener,
+                                         const char *key,
+                                         const char *value);
+  const char *(*sipwire_config_error)(const struct sipwire_config *config);
+  int32_t (*sipwire_new)(struct sipwire_config *config,
+                         const struct sipwire_callbacks *callbacks,
+                         void *user,
+                         struct sipwire_instance **out);
+  void (*sipwire_free)(struct sipwire_instance *instance);
+  int32_t (*sipwire_start)(struct sipwire_instance *instance);
+  int32_t (*sipwire_run_supervisor)(struct sipwire_instance *instance);
+  int32_t (*sipwire_run_worker)(struct sipwire_instance *instance, int32_t worker);
+  int32_t (*sipwire_attach)(struct sipwire_instance *instance);
+  int32_t (*sipwire_detach)(struct sipwire_instance *instance);
+  int32_t (*sipwire_process_died)(struct sipwire_instance *instance, int32_t pid);
+  int32_t (*sipwire_drain)(struct sipwire_instance *instance, int64_t deadline_ms);
+  int32_t (*sipwire_stop)(struct sipwire_instance *instance);
+  int32_t (*sipwire_loop_new)(struct sipwire_instance *instance,
+                              int32_t role,
+                              int32_t worker,
+                              struct sipwire_loop **out);
+  int32_t (*sipwire_loop_fd)(const struct sipwire_loop *loop_);
+  int64_t (*sipwire_loop_timeout_ms)(const struct sipwire_loop *loop_);
+  int32_t (*sipwire_loop_step)(struct sipwire_loop *loop_);
+  void (*sipwire_loop_free)(struct sipwire_loop *loop_);
+  int32_t (*sipwire_listener_count)(const struct sipwire_instance *instance);
+  int32_t (*sipwire_listener_addr)(const struct sipwire_instance *instance,
+                                   int32_t index,
+                                   struct sipwire_addr *out);
+  int32_t (*sipwire_listener_state)(const struct sipwire_instance *instance,
+                                    int32_t index,
+                                    char *line,
+                                    size_t size);
+  int32_t (*sipwire_listener_add)(struct sipwire_instance *instance,
+                                  const char *address,
+                                  char *line,
+                                  size_t size);
+  int32_t (*sipwire_listener_remove)(struct sipwire_instance *instance, int32_t index);
+  int32_t (*sipwire_send)(struct sipwire_instance *instance,
+                          const struct sipwire_target *target,
+                          const struct sipwire_iov *iov,
+                          size_t iov_count,
+                          uint64_t cookie);
+  int32_t (*sipwire_refresh)(struct sipwire_instance *instance);
+  int32_t (*sipwire_conn_info_get)(struct sipwire_instance *instance,
+                                   uint32_t conn_id,
+                                   struct sipwire_conn_info *out);
+  int32_t (*sipwire_conn_find)(struct sipwire_instance *instance,
+                               const struct sipwire_addr *remote,
+                               const struct sipwire_addr *local,
+                               uint32_t *out_id);
+  int32_t (*sipwire_conn_list)(struct sipwire_instance *instance,
+                               uint32_t *cursor,
+                               struct sipwire_conn_info *out,
+                               size_t capacity);
+  int32_t (*sipwire_conn_close)(struct sipwire_instance *instance, uint32_t conn_id);
+  int32_t (*sipwire_conn_set_user)(struct sipwire_instance *instance, uint32_t conn_id, uint64_t user);
+  int32_t (*sipwire_conn_set_lifetime)(struct sipwire_instance *instance,
+                                       uint32_t conn_id,
+                                       int64_t lifetime_ms);
+  int32_t (*sipwire_conn_set_keepalive)(struct sipwire_instance *instance,
+                                        uint32_t conn_id,
+                                        int64_t interval_ms);
+  int32_t (*sipwire_conn_set_flow_timer)(struct sipwire_instance *instance,
+                                         uint32_t conn_id,
+                                         int64_t flow_timer_ms);
+  int32_t (*sipwire_queued)(struct sipwire_instance *instance,
+                            const struct sipwire_target *target,
+                            uint64_t *out_bytes);
+  int32_t (*sipwire_conn_pause)(struct sipwire_instance *instance, uint32_t conn_id);
+  int32_t (*sipwire_conn_resume)(struct sipwire_instance *instance, uint32_t conn_id);
+  int32_t (*sipwire_conn_add_alias)(struct sipwire_instance *instance, uint32_t conn_id, uint32_t port);
+  int32_t (*sipwire_conn_set_suspect)(struct sipwire_instance *instance, uint32_t conn_id, int32_t on);
+  int32_t (*sipwire_flow_token)(struct sipwire_instance *instance, uint32_t conn_id, char *out, size_t size);
+  int32_t (*sipwire_flow_find)(struct sipwire_instance *instance,
+                               const char *token,
+                               size_t length,
+                               uint32_t *out_id);
+  int32_t (*sipwire_blacklist_check)(struct sipwire_instance *instance, const struct sipwire_addr *addr);
+  int32_t (*sipwire_blacklist_add)(struct sipwire_instance *instance,
+                                   const struct sipwire_addr *addr,
+                                   int64_t ttl_ms);
+  int32_t (*sipwire_blacklist_remove)(struct sipwire_instance *instance, const struct sipwire_addr *addr);
+  int32_t (*sipwire_blacklist_list)(struct sipwire_instance *instance,
+                                    uint32_t *cursor,
+                                    struct sipwire_blacklist_entry *out,
+                                    size_t capacity);
+  int32_t (*sipwire_stats_get)(struct sipwire_instance *instance, struct sipwire_stats *out);
+  int32_t (*sipwire_worker_stats_get)(struct sipwire_instance *instance,
+                                      int32_t worker,
+                                      struct sipwire_worker_stats *out);
+  int32_t (*sipwire_set)(struct sipwire_instance *instance,
+                         const char *key,
+                         const char *value,
+                         char *line,
+                         size_t size);
+  int64_t (*sipwire_get)(struct sipwire_instance *instance, const char *key, char *buffer, size_t size);
+  int32_t (*sipwire_log_drain)(struct sipwire_instance *instance);
+} sipwire_api;
 
 /**
  * The version of the library that runs: major << 16 | minor << 8 | patch. Compare it with
@@ -1606,8 +1749,9 @@ int32_t sipwire_queued(struct sipwire_instance *instance,
  * Only reading stops: messages are sent as before, and the connection ends as before by
  * sipwire_conn_close, a time limit, a reset of the peer, a drain or a stop; on_close then follows without
  * the messages that were not delivered. The connection's lifetime runs while the peer has sent nothing
- * that waits, and stands still from then on. When the peer ends its side meanwhile, the connection ends
- * half_close_timeout later unless it is resumed before. The pause is the connection's: it outlives the
+ * that waits, and stands still from then on, as does the time for the rest of a message, for a pong and for
+ * the peer's next ping; all begin anew at the resume, and first_message_timeout holds no more. When the peer
+ * ends its side meanwhile, the connection ends half_close_timeout later unless it is resumed before. The pause is the connection's: it outlives the
  * thread or process that asked for it, and who pauses sees to it that somebody resumes.
  *
  * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_CONNECTION.
@@ -1615,7 +1759,8 @@ int32_t sipwire_queued(struct sipwire_instance *instance,
  *
  * Pointers: `instance` lives.
  */
-int32_t sipwire_conn_pause(struct sipwire_instance *instance, uint32_t conn_id);
+int32_t sipwire_conn_pause(struct sipwire_instance *instance,
+                           uint32_t conn_id);
 
 /**
  * Reads a connection again that sipwire_conn_pause stopped: what waits is delivered in its order, by any
@@ -1810,6 +1955,24 @@ int64_t sipwire_get(struct sipwire_instance *instance, const char *key, char *bu
  * Pointers: `instance` lives.
  */
 int32_t sipwire_log_drain(struct sipwire_instance *instance);
+
+/**
+ * The one symbol that a host which loads the library has to look up. `abi`: SIPWIRE_ABI of the header with which
+ * the host was compiled. The table is static: the shared library is never unloaded (it is linked with -z nodelete),
+ * so that dlclose is allowed at any time, ends nothing, and a second dlopen finds the same table. A host that makes
+ * a shared object of its own of the archive and unloads that has to link it so, too.
+ *
+ * Returns: the table; NULL: this library has another number, see sipwire_abi_version.
+ * Call from: anywhere, a signal handler included; in callbacks: yes; blocks: never.
+ */
+const struct sipwire_api *sipwire_entry(uint32_t abi);
+
+/**
+ * SIPWIRE_ABI of the library that runs, for the line about a number that does not fit.
+ *
+ * Call from: anywhere, a signal handler included; in callbacks: yes; blocks: never.
+ */
+uint32_t sipwire_abi_version(void);
 
 #ifdef __cplusplus
 }

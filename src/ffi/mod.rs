@@ -24,6 +24,8 @@ pub mod blacklist;
 
 pub mod stats;
 
+pub mod plugin;
+
 mod boundary;
 /// cbindgen:ignore
 #[cfg(crash_points)]
