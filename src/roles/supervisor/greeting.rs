@@ -128,7 +128,9 @@ impl Supervisor {
         match verdict {
             Verdict::Serve { header, pair } => {
                 if header > 0 {
-                    sock::discard(arrival.fd.as_raw(), header);
+                    let mut place = [0; proxy::LONGEST];
+                    let place = place.get_mut(..header).unwrap_or_default();
+                    sock::discard(arrival.fd.as_raw(), place);
                 }
                 self.arrived(arrival, pair, header);
             }

@@ -132,7 +132,8 @@ impl Worker {
             data = true;
             let framed = self.frame(&conn, n, !no_room);
             if no_room {
-                sock::discard(fd, framed.used);
+                let taken = self.buffer.get_mut(..framed.used).unwrap_or_default();
+                sock::discard(fd, taken);
             }
             slot.input.bytes_in.bump(framed.used as u64);
             self.member
