@@ -235,33 +235,37 @@ def await_port(port, limit=20):
 class Server:
     """A program that prints `listening on tcp:ADDR:PORT` lines and then `ready`: answer, sipd."""
 
-    def __init__(self, command, env=None, start_limit=60):
+    def __init__(self, command, env=None, start_limit=60, stdin=subprocess.DEVNULL):
         self.leftovers = Leftovers()
         self.ports = {}
         self.output = ""
         self.name = " ".join(map(str, command))
         self.process = subprocess.Popen(
             [*LEASH, *(str(part) for part in command)],
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             env={**os.environ, **(env or {})},
             cwd=TOP,
         )
-        until = time.monotonic() + start_limit
-        while "ready\n" not in self.output:
-            self._read(until)
+        self.await_output("ready\n", start_limit)
         for kind, port in re.findall(r"^listening on (tcp|udp):\S*:(\d+)$", self.output, re.M):
             self.ports.setdefault(kind, int(port))
 
-    def _read(self, until):
+    def _read(self, until, awaited):
         readable, _, _ = select.select([self.process.stdout], [], [], max(0, until - time.monotonic()))
         data = os.read(self.process.stdout.fileno(), 65536) if readable else b""
         if not data:
             end_session(self.process.pid, patience=0)
-            pytest.fail(f"{self.name} is not ready: {self.output}", pytrace=False)
+            pytest.fail(f"{self.name} does not say {awaited!r}:\n{tail(self.output)}", pytrace=False)
         self.output += data.decode(errors="replace")
+
+    def await_output(self, text, limit=20):
+        """Waits until the program has said this, on stdout or stderr."""
+        until = time.monotonic() + limit
+        while text not in self.output:
+            self._read(until, text)
 
     @property
     def pid(self):
