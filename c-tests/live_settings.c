@@ -1,5 +1,5 @@
 /* modes: threads processes */
-/* sipwire_set while everything runs: it reaches every participant, for each key that README.md calls live; what cannot
+/* sipwire_set while everything runs: it reaches every participant, for each key that docs/tuning.md calls live; what cannot
  * change says so. */
 #include "harness.h"
 
@@ -8,13 +8,13 @@ static void change(h_sender *self) {
   CHECK_RC(SIPWIRE_OK, sipwire_set(h_instance, "worker_hold", "400ms", NULL, 0));
 }
 
-/* Every row of the table of README.md: `key` | default | unit | live | ... Returns how many there are. */
+/* Every row of the tables of docs/tuning.md: `key` | default | unit | live | ... Returns how many there are. */
 static int every_key(void) {
-  FILE *readme = fopen("README.md", "r");
-  CHECK(readme, "README.md: %s", strerror(errno));
-  char row[400], key[64], text[64], live[8], line[300];
+  FILE *page = fopen("docs/tuning.md", "r");
+  CHECK(page, "docs/tuning.md: %s", strerror(errno));
+  char row[600], key[64], text[64], live[8], line[300];
   int rows = 0;
-  while (fgets(row, sizeof row, readme)) {
+  while (fgets(row, sizeof row, page)) {
     if (sscanf(row, "| `%63[a-z0-9_]` | %*[^|] | %*[^|] | %7[a-z] |", key, live) != 2) continue;
     if (sipwire_get(h_instance, key, text, sizeof text) < 0) continue; /* another table */
     rows++;
@@ -25,7 +25,7 @@ static int every_key(void) {
     if (!is_live) CHECK(strstr(line, key) && strstr(line, "before the start") && !strchr(line, '\n'), "the line is: %s", line);
     if (is_live) CHECK(line[0] == 0, "no mistake, and the line is: %s", line);
   }
-  fclose(readme);
+  fclose(page);
   return rows;
 }
 
@@ -50,7 +50,7 @@ int main(int argc, char **argv) {
   CHECK_RC(SIPWIRE_OK, sipwire_set(h_instance, "send_timeout", "9s", line, sizeof line));
   CHECK(line[0] == 0, "no mistake, and the line is: %s", line);
   int rows = every_key();
-  CHECK(rows > 50, "the table of README.md has %d rows", rows);
+  CHECK(rows > 50, "docs/tuning.md has %d rows", rows);
 
   h_peer *peer = h_client();
   h_write_text(peer, h_request("OPTIONS", "one", NULL, NULL));

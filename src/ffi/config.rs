@@ -62,7 +62,7 @@ pub unsafe extern "C" fn sipwire_config_free(config: *mut sipwire_config) {
     });
 }
 
-/// Sets one setting by text. `key`: as in the settings table of README.md; a "tcp_" prefix is accepted and
+/// Sets one setting by text. `key`: as in docs/tuning.md; a "tcp_" prefix is accepted and
 /// "-" counts as "_", so that a host maps its own parameters one to one. `value`: times "10s", "250ms",
 /// "2m", "1h" or bare seconds; sizes "64k", "10m", "1g" or bare bytes; counts; yes/no; words.
 ///
