@@ -9,7 +9,7 @@
 #   make fuzz       the fuzz targets, SECONDS (60) each; what they find and have found is in build/fuzz/
 #   make miri       the Rust tests that Miri can run, where the toolchain has it
 #   make kamailio   build/kamailio/sipwire.so, a module of Kamailio: KAMAILIO= its program, KAMAILIO_SRC= its sources
-#   make install    PREFIX= DESTDIR= LIBDIR=
+#   make install    PREFIX= DESTDIR= LIBDIR= MANDIR=
 #   make header     include/sipwire.h again, after a change in src/ffi/
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -17,6 +17,7 @@
 PREFIX     ?= /usr/local
 LIBDIR     ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
+MANDIR     ?= $(PREFIX)/share/man
 ADDR       ?= 127.0.0.1:5060
 
 CARGO   ?= cargo
@@ -224,12 +225,13 @@ run: build/sipd
 
 # ---- installing ----
 install: $(LIBS)
-	install -d $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig
+	install -d $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(MANDIR)/man3
 	install -m 644 include/sipwire.h $(DESTDIR)$(INCLUDEDIR)/sipwire.h
 	install -m 644 build/libsipwire.a $(DESTDIR)$(LIBDIR)/libsipwire.a
 	install -m 755 build/libsipwire.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libsipwire.so.$(VERSION)
 	ln -sf libsipwire.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libsipwire.so
+	install -m 644 docs/man/sipwire.3 $(DESTDIR)$(MANDIR)/man3/sipwire.3
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
 	  -e 's|@VERSION@|$(VERSION)|' sipwire.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/sipwire.pc
 

@@ -34,7 +34,8 @@ def readme_host():
 def test_install_puts_header_libraries_links_and_pkg_config_file(installed):
     files = sorted(str(path.relative_to(installed)) for path in installed.rglob("*") if not path.is_dir())
     libraries = [f"opt/sip/lib64/{name}" for name in LIBRARIES]
-    assert files == sorted(["opt/sip/include/sipwire.h", "opt/sip/lib64/pkgconfig/sipwire.pc", *libraries])
+    others = ["opt/sip/include/sipwire.h", "opt/sip/lib64/pkgconfig/sipwire.pc", "opt/sip/share/man/man3/sipwire.3"]
+    assert files == sorted([*others, *libraries])
     assert os.readlink(installed / "opt/sip/lib64/libsipwire.so") == "libsipwire.so.0"
     assert os.readlink(installed / "opt/sip/lib64/libsipwire.so.0") == "libsipwire.so.0.1.0"
 
