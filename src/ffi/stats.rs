@@ -158,11 +158,12 @@ pub unsafe extern "C" fn sipwire_worker_stats_get(
 
 /// Changes a setting while running, for all participants. Keys and values as in sipwire_config_set.
 ///
-/// `line`: NULL, or room for `size` bytes: with SIPWIRE_E_SETTING and SIPWIRE_E_NOT_LIVE it gets one line
-/// that says what is wrong and what is not (cut off to `size`); "" otherwise.
+/// `line`: NULL, or room for `size` bytes: with SIPWIRE_E_SETTING, SIPWIRE_E_NOT_LIVE and SIPWIRE_E_NO_MEMORY it
+/// gets one line that says what is wrong and what is not (cut off to `size`); "" otherwise.
 ///
 /// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_SETTING: unknown key, value out of range, or one that
-/// contradicts another setting; SIPWIRE_E_NOT_LIVE: can only be set before sipwire_new.
+/// contradicts another setting; SIPWIRE_E_NOT_LIVE: can only be set before sipwire_new; SIPWIRE_E_NO_MEMORY: an
+/// address or list that other processes are in the middle of changing, try again.
 /// Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
 ///
 /// # Safety
