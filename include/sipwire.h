@@ -1177,7 +1177,7 @@ struct sipwire_config *sipwire_config_new(void);
 void sipwire_config_free(struct sipwire_config *config);
 
 /**
- * Sets one setting by text. `key`: as in the settings table of README.md; a "tcp_" prefix is accepted and
+ * Sets one setting by text. `key`: as in docs/tuning.md; a "tcp_" prefix is accepted and
  * "-" counts as "_", so that a host maps its own parameters one to one. `value`: times "10s", "250ms",
  * "2m", "1h" or bare seconds; sizes "64k", "10m", "1g" or bare bytes; counts; yes/no; words.
  *
@@ -1916,11 +1916,12 @@ int32_t sipwire_worker_stats_get(struct sipwire_instance *instance,
 /**
  * Changes a setting while running, for all participants. Keys and values as in sipwire_config_set.
  *
- * `line`: NULL, or room for `size` bytes: with SIPWIRE_E_SETTING and SIPWIRE_E_NOT_LIVE it gets one line
- * that says what is wrong and what is not (cut off to `size`); "" otherwise.
+ * `line`: NULL, or room for `size` bytes: with SIPWIRE_E_SETTING, SIPWIRE_E_NOT_LIVE and SIPWIRE_E_NO_MEMORY it
+ * gets one line that says what is wrong and what is not (cut off to `size`); "" otherwise.
  *
  * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_SETTING: unknown key, value out of range, or one that
- * contradicts another setting; SIPWIRE_E_NOT_LIVE: can only be set before sipwire_new.
+ * contradicts another setting; SIPWIRE_E_NOT_LIVE: can only be set before sipwire_new; SIPWIRE_E_NO_MEMORY: an
+ * address or list that other processes are in the middle of changing, try again.
  * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives; `key` and `value` are NUL-terminated; `line` has room for `size` bytes or is NULL.
