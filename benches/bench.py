@@ -9,9 +9,12 @@ import contextlib
 import json
 import os
 import re
+import shutil
+import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -202,6 +205,50 @@ def micro(report):
     report.keep("one operation", seen, rounds=False)
 
 
+def counted_calls(load, seconds):
+    """System calls by name for each answer, of all the server's processes together."""
+    with tempfile.TemporaryDirectory() as folder:
+        tracers = []
+        for pid in load.server.pids():
+            out = Path(folder) / str(pid)
+            command = ["strace", "-f", "-c", "-U", "calls,name", "-o", out, "-p", str(pid)]
+            tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+            tracer.stderr.readline()  # "attached"
+            tracers.append((tracer, out))
+        answers = json.loads(load.ask(seconds))["answers"]
+        calls = {}
+        for tracer, out in tracers:
+            tracer.send_signal(signal.SIGINT)
+            tracer.communicate()
+            for count, name in re.findall(r"^ *(\d+) (\w+)$", out.read_text(), re.M):
+                if name != "total":
+                    calls[name] = calls.get(name, 0) + int(count) / answers
+    return {name: round(calls[name], 2) for name in sorted(calls, key=calls.get, reverse=True) if calls[name] >= 0.01}
+
+
+def calls(report):
+    """Which system calls a message takes; a tracer slows them down, so that wake-ups meet and are fewer than else."""
+    if not shutil.which("strace"):
+        print("skipped: system calls: strace is not installed")
+        return
+    hold, none = ("connection_lifetime=1h",), ("connection_lifetime=1h", "worker_hold=0")
+    cases = {
+        "hot, depth 1": (hold, ["--connections", 100, "--depth", 1]),
+        "pipelined, depth 8": (hold, ["--connections", 100, "--depth", 8]),
+        "every message a hand-off": (none, ["--connections", 5000, "--rate", 3000]),
+    }
+    table = {}
+    for case, (settings, arguments) in cases.items():
+        for make in (floor, lambda s=settings: answer("threads", *s), lambda s=settings: answer("processes", *s)):
+            with make() as server, Load(server, *arguments) as load:
+                load.ask(4)
+                seen = counted_calls(load, 2)
+                table[f"{case}, {server.name}"] = seen
+                each = "  ".join(f"{name} {count}" for name, count in seen.items())
+                print(f"{case + ', ' + server.name:<46} {each}", flush=True)
+    report.keep("system calls", table, rounds=False)
+
+
 def slab_bytes():
     text = Path("/proc/meminfo").read_text()
     return int(re.search(r"^Slab:\s+(\d+)", text, re.M)[1]) * 1024
@@ -234,7 +281,7 @@ def scale(report):
 
 CASES = {
     case.__name__: case
-    for case in (hot, pipelined, handoff, default_hold, transports, idle_beside, idle, short, flush, micro, scale)
+    for case in (hot, pipelined, handoff, default_hold, transports, idle_beside, idle, short, flush, micro, calls, scale)
 }
 
 
