@@ -1,4 +1,5 @@
 //! P3: a connection is lent to a worker, which may stop; the supervisor takes it back and lends it to another.
+//! And a worker beside the supervisor that gives it back arms it there itself, with data already waiting.
 
 use std::sync::Arc;
 
@@ -7,8 +8,9 @@ use loom::thread;
 use super::explore::{Exclusive, Size, explore, segment, victim};
 use crate::pure::words::{Holder, OwnerState, OwnerWord};
 use crate::sync::{AtomicU32, Ordering, Word};
+use crate::table::phase;
 use crate::table::segment::Segment;
-use crate::table::slot::Slot;
+use crate::table::slot::{Slot, post};
 
 /// Participants of the workers 0 and 1.
 const WORKERS: [Holder; 2] = [2, 3];
@@ -125,5 +127,111 @@ fn a_connection_has_one_reader_and_is_never_lost() {
         let reads = model.input.with(|reads| *reads);
         // Two before the threads start, for each worker.
         assert!(reads > 4, "its data was read");
+    });
+}
+
+/// One connection with unread data: its one-shot registration (by swaps: the kernel has a lock), and whether it was
+/// lent again.
+struct Armed {
+    segment: Arc<Segment>,
+    registered: AtomicU32,
+    lent: AtomicU32,
+    woken: AtomicU32,
+}
+
+impl Armed {
+    fn slot(&self) -> &Slot {
+        &self.segment.slots()[0]
+    }
+    fn arm(&self) {
+        if self.slot().owner().state() == OwnerState::Idle {
+            self.registered.swap(1, Ordering::SeqCst);
+        }
+    }
+    /// As `Worker::give_back_armed` does; `late`: a post of a worker before us comes only now.
+    fn give_back(&self, reading: OwnerWord, late: bool) {
+        let slot = self.slot();
+        let is_plain = || slot.supervised.phase.load_sync() == 0;
+        assert!(is_plain());
+        self.registered.swap(1, Ordering::SeqCst);
+        if late {
+            slot.note(post::ARMED);
+        }
+        assert!(slot.swap_owner(reading, reading.to_supervisor(OwnerState::Idle)));
+        slot.note(post::ARMED);
+        if !is_plain() {
+            slot.note(post::RETURN);
+            self.woken.swap(1, Ordering::SeqCst);
+        }
+    }
+    /// A turn of the supervisor: what was posted, and the poll's event.
+    fn step(&self) {
+        let (slot, phase) = (self.slot(), &self.slot().supervised.phase);
+        let bits = slot.output.posted.swap(0, Ordering::SeqCst);
+        if bits & (post::RETURN | post::ARMED) != 0 && slot.owner().state() == OwnerState::Idle {
+            let early = phase.load_sync() & phase::EARLY != 0;
+            phase.fetch_and(!phase::EARLY, Ordering::SeqCst);
+            if early || bits & post::RETURN != 0 {
+                self.arm();
+            }
+        }
+        // What is unread reports itself as long as it is armed, once.
+        if self.registered.swap(0, Ordering::SeqCst) == 1 {
+            let owner = slot.owner();
+            if owner.state() == OwnerState::Idle {
+                assert!(slot.swap_owner(owner, owner.lent_to(OwnerState::Lent, WORKERS[1])));
+                self.lent.fetch_add(1, Ordering::SeqCst);
+            } else if owner.state() == OwnerState::Reading {
+                phase.fetch_or(phase::EARLY, Ordering::SeqCst);
+            }
+            self.arm();
+        }
+    }
+}
+
+#[test]
+fn what_a_worker_arms_is_lent_again() {
+    give_back_armed(false);
+}
+
+#[test]
+fn what_a_worker_arms_is_lent_again_though_another_one_says_so_late() {
+    give_back_armed(true);
+}
+
+fn give_back_armed(late: bool) {
+    let segment = segment();
+    let reading = OwnerWord::new(5, 0, OwnerState::Reading, WORKERS[0]);
+    segment.slots()[0].input.owner.store_sync(reading.0);
+    explore(Size::Small, move |changes| {
+        let connection = Arc::new(Armed {
+            segment: segment.clone(),
+            registered: AtomicU32::new(0),
+            lent: AtomicU32::new(0),
+            woken: AtomicU32::new(0),
+        });
+        // All words are used once before the threads start.
+        let slot = connection.slot();
+        slot.note(0);
+        slot.supervised.phase.fetch_or(0, Ordering::SeqCst);
+        assert_eq!(slot.owner().state(), OwnerState::Reading);
+        connection.registered.store_sync(0);
+        connection.lent.store_sync(0);
+        connection.woken.store_sync(0);
+        let a = connection.clone();
+        let worker = victim(changes, move || a.give_back(reading, late));
+        for _ in 0..2 {
+            thread::yield_now();
+            connection.step();
+        }
+        if worker.join().unwrap().is_none() {
+            return; // with its supervisor
+        }
+        // It sleeps until it is woken or something happens; the tick would look, too, but later.
+        let waits = || connection.registered.load_sync() == 1;
+        while connection.woken.swap(0, Ordering::SeqCst) == 1 || waits() {
+            connection.step();
+        }
+        assert_eq!(connection.lent.load_sync(), 1, "its data waits for ever");
     });
 }

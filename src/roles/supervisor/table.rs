@@ -355,7 +355,10 @@ impl Supervisor {
             slot.owner().state(),
             OwnerState::Idle | OwnerState::Retiring
         );
+        let mut arms = bits & post::RETURN != 0;
         if bits & (post::RETURN | post::ARMED | post::NO_FD) != 0 && returned {
+            // Its worker sees this no more, and the event is used up.
+            arms |= slot.supervised.phase.get() & phase::EARLY != 0;
             self.came_back(index, slot);
         }
         if bits & post::WANTS_ROOM != 0 {
@@ -395,7 +398,7 @@ impl Supervisor {
         } else if bits & post::NO_ROOM != 0 {
             self.set_phase(slot, phase::DEFERRED);
             self.no_room.push_back((index, slot.owner().generation()));
-        } else if bits & post::RETURN != 0 {
+        } else if arms {
             self.arm(index, slot);
         }
         self.schedule(index, slot);

@@ -482,13 +482,14 @@ impl Worker {
     /// the connection there ourselves (P3), and it needs no waking for that.
     fn give_back_armed(&mut self, index: u32, slot: &Slot, reading: OwnerWord, fd: RawFd) {
         let poll = self.context.supervisors_poll();
-        let Some(poll) = poll.filter(|_| is_plain(slot) && !slot.has_kept_input()) else {
-            return self.give_back(index, slot, reading, Some(fd), 0);
-        };
-        self.end_hold(index, Some(fd));
+        let poll = poll.filter(|_| is_plain(slot) && !slot.has_kept_input());
         // While it is ours: afterwards the number may soon be another connection's.
         let token = u64::from(reading.generation()) << 32 | u64::from(index);
-        let _ = poll::epoll_modify(poll, fd, token, ONCE);
+        let arms = |poll| poll::epoll_modify(poll, fd, token, ONCE).is_ok();
+        if !poll.is_some_and(arms) {
+            return self.give_back(index, slot, reading, Some(fd), 0);
+        }
+        self.end_hold(index, Some(fd));
         if slot.swap_owner(reading, reading.to_supervisor(OwnerState::Idle)) {
             self.member.count(&self.context, Counter::Givebacks, 1);
             self.context.post_quietly(index, slot, post::ARMED);
