@@ -54,6 +54,7 @@ impl Supervisor {
             // Posted, but another flush was faster. If somebody pushed in between we still hold
             // the gate and go on.
             if gate::end_async(&slot.output.gate) {
+                self.note_written(slot);
                 return;
             }
         }
@@ -82,8 +83,7 @@ impl Supervisor {
                 }
                 Wrote::All => {
                     if gate::end_async(&slot.output.gate) {
-                        self.clear_phase(slot, phase::QUEUED);
-                        self.count(Counter::AsyncEnded, 1);
+                        self.note_written(slot);
                         break;
                     }
                 }
@@ -110,6 +110,15 @@ impl Supervisor {
         if slot.supervised.phase.get() & phase::PINGS != 0 {
             // A ping may have gone out: its pong is awaited from now on.
             self.schedule(index, slot);
+        }
+    }
+
+    /// Nothing is queued any more. A worker may have written what we saw in its hand: if that passed for queued for
+    /// ever, the next message would be late before it is.
+    fn note_written(&self, slot: &Slot) {
+        if slot.supervised.phase.get() & phase::QUEUED != 0 {
+            self.clear_phase(slot, phase::QUEUED);
+            self.count(Counter::AsyncEnded, 1);
         }
     }
 
