@@ -1,15 +1,17 @@
 //! P1: two senders and the supervisor at one gate. The first sender's message is taken by the kernel in part.
+//! P10: a worker's batch beside another sender and the supervisor.
 
 use std::sync::Arc;
 
 use loom::thread;
 
 use super::explore::{Exclusive, Size, explore, push, segment, victim};
-use crate::pure::words::Holder;
+use crate::pure::words::{BlockUse, Holder, Stamp};
 use crate::shm::gate::{self, Take};
 use crate::sync::{AtomicU64, Ordering, Word};
 use crate::table::queue;
 use crate::table::segment::Segment;
+use crate::table::slot::Output;
 
 const GENERATION: u32 = 5;
 const FIRST: Holder = 2;
@@ -32,6 +34,12 @@ impl Connection {
     fn write(&self, message: u64, bytes: u32) {
         self.socket.with(|taken| taken.push((message, bytes)));
     }
+    fn output(&self) -> &Output {
+        &self.segment.slots()[0].output
+    }
+    fn post(&self) {
+        self.posts.fetch_add(1, Ordering::SeqCst);
+    }
     fn message(&self, me: Holder, number: u64) -> u32 {
         let blocks = self.segment.blocks();
         let block = blocks.alloc(me).unwrap();
@@ -49,6 +57,7 @@ impl Connection {
         match gate::take_direct(self.gate(), GENERATION, me) {
             Take::Taken => {
                 self.write(number, taken);
+                self.output().bytes_out.bump(u64::from(taken));
                 if taken == LENGTH {
                     if gate::release(self.gate()) {
                         self.posts.fetch_add(1, Ordering::SeqCst);
@@ -66,6 +75,68 @@ impl Connection {
             Take::Gone => panic!("nobody closes"),
         }
     }
+    /// As `Call::put_to_batch` does, or what comes instead.
+    fn answer(&self, number: u64, block: u32) {
+        let gate = self.gate();
+        match gate::take_direct(gate, GENERATION, FIRST) {
+            Take::Busy if !gate::take_batch(gate, GENERATION, FIRST) => self.push(block),
+            Take::Gone => panic!("nobody closes {number}"),
+            Take::Taken | Take::Busy => {
+                queue::append(self.segment.blocks(), self.output(), block, LENGTH);
+                gate::release_batch(gate);
+            }
+        }
+    }
+    /// As `batch::write` does; `taken`: bytes that the kernel takes.
+    fn write_batch(&self, taken: u32) {
+        let (blocks, output) = (self.segment.blocks(), self.output());
+        if !gate::take_batch(self.gate(), GENERATION, FIRST) {
+            self.post();
+            return;
+        }
+        let (mut written, mut rest) = (0, taken);
+        for first in blocks.list(output.queue_head.get()) {
+            let head = blocks.head(first).unwrap();
+            assert_eq!(head.written.get(), 0, "BATCH-2");
+            let bytes = LENGTH.min(rest);
+            if bytes > 0 {
+                self.write(head.cookie.get(), bytes);
+            }
+            (written, rest) = (written + bytes, rest - bytes);
+        }
+        queue::take_out(blocks, output, FIRST, written);
+        if output.queue_head.get() != 0 || !gate::end_async(self.gate()) {
+            gate::release_async(self.gate());
+            self.post();
+        }
+    }
+    /// What the peer has whole, and what of the queue and the inbox it has not, when the worker has died: P8.
+    fn end(&self, held: bool) -> Vec<u64> {
+        let (blocks, output) = (self.segment.blocks(), self.output());
+        let mut taken = 0;
+        if held {
+            queue::find_tail(blocks, output);
+            let by_kernel = self
+                .socket
+                .with(|s| s.iter().map(|(_, n)| u64::from(*n)).sum());
+            taken = queue::taken(blocks, output, by_kernel);
+        }
+        let mut reported = vec![];
+        for first in blocks.list(output.queue_head.get()) {
+            let head = blocks.head(first).unwrap();
+            let left = LENGTH - head.written.get();
+            if taken < left {
+                reported.push(head.cookie.get());
+            }
+            taken = taken.saturating_sub(left);
+        }
+        let inbox = gate::take_inbox(self.gate(), |_| ());
+        let inbox = blocks
+            .list(inbox)
+            .map(|b| blocks.head(b).unwrap().cookie.get());
+        reported.extend(inbox);
+        reported
+    }
     /// As `Supervisor::flush` does; False: a sender holds the gate.
     fn flush(&self) -> bool {
         let (blocks, output) = (self.segment.blocks(), &self.segment.slots()[0].output);
@@ -77,7 +148,10 @@ impl Connection {
             queue::append_inbox(blocks, output, newest);
             while let Some(first) = queue::pop(blocks, output) {
                 let head = blocks.head(first).unwrap();
-                self.write(head.cookie.get(), LENGTH - head.written.get());
+                let left = LENGTH - head.written.get();
+                self.write(head.cookie.get(), left);
+                output.bytes_out.bump(u64::from(left));
+                output.queued_bytes.set(output.queued_bytes.get() - left);
             }
             if gate::end_async(self.gate()) {
                 return true;
@@ -198,5 +272,94 @@ fn model(size: Size, numbers: &'static [u64], others: &'static [u64], flushing: 
         );
         let lost = numbers.iter().any(|number| count(*number) == 0);
         assert!(stopped || !lost, "lost: {socket:?}");
+    });
+}
+
+#[test]
+fn a_batch_loses_and_doubles_nothing() {
+    batch(Size::Small, 4, false);
+}
+
+#[test]
+fn a_batch_that_the_kernel_takes_in_part_loses_and_doubles_nothing() {
+    batch(Size::Small, 3, false);
+}
+
+#[test]
+fn a_batch_is_not_overtaken() {
+    batch(Size::Large, 3, true);
+}
+
+/// A worker's two answers wait for each other and are written, of which the kernel takes `taken` bytes; beside
+/// another sender, and the supervisor.
+fn batch(size: Size, taken: u32, flushing: bool) {
+    let segment = segment();
+    gate::open(&segment.slots()[0].output.gate, GENERATION, 0);
+    explore(size, move |changes| {
+        let connection = Connection {
+            segment: segment.clone(),
+            socket: Exclusive::new(vec![]),
+            posts: AtomicU64::new(0),
+        };
+        let blocks = [10, 11, 20].map(|number| connection.message(FIRST, number));
+        for block in blocks {
+            let stamp = Stamp::new(BlockUse::Message, FIRST, 0, GENERATION);
+            segment.blocks().stamp_chain(block, stamp);
+        }
+        // All words are used once before the threads start.
+        connection.push(connection.message(FIRST, 1));
+        assert!(connection.flush());
+        connection.posts.swap(0, Ordering::SeqCst);
+
+        let connection = Arc::new(connection);
+        let accepted = Arc::new(std::sync::Mutex::new(vec![20]));
+        let (a, b, returned) = (connection.clone(), connection.clone(), accepted.clone());
+        let worker = victim(changes, move || {
+            for (number, block) in [(10, blocks[0]), (11, blocks[1])] {
+                a.answer(number, block);
+                returned.lock().unwrap().push(number);
+            }
+            a.write_batch(taken);
+        });
+        let sender = thread::spawn(move || b.send(SECOND, 20, blocks[2], LENGTH));
+        if flushing {
+            connection.posts.swap(0, Ordering::SeqCst);
+            connection.flush();
+        }
+        let stopped = worker.join().unwrap().is_none();
+        sender.join().unwrap();
+
+        let mut reported = vec![];
+        if stopped {
+            let held = gate::evict(connection.gate(), FIRST);
+            reported = connection.end(held);
+        } else if connection.posts.load_sync() > 0 {
+            assert!(connection.flush(), "GATE-1: nobody holds it any more");
+        } else {
+            assert!(gate::load(connection.gate()).is_direct(), "BATCH-1");
+        }
+        let socket = connection.socket.with(|taken| taken.clone());
+        let bytes = |number| {
+            let parts = socket.iter().filter(|(of, _)| *of == number);
+            parts.map(|(_, bytes)| *bytes).sum::<u32>()
+        };
+        for number in [10, 11, 20] {
+            let told = reported.iter().filter(|of| **of == number).count();
+            let whole = usize::from(bytes(number) == LENGTH);
+            assert!(
+                bytes(number) <= LENGTH && told + whole <= 1,
+                "doubled: {socket:?} {reported:?}"
+            );
+            let lost = told + whole == 0 && accepted.lock().unwrap().contains(&number);
+            assert!(!lost, "{number} is lost: {socket:?} {reported:?}");
+        }
+        let mut order: Vec<u64> = socket.iter().map(|(number, _)| *number).collect();
+        order.dedup();
+        let mut once = order.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(order.len(), once.len(), "interrupted: {socket:?}");
+        let own: Vec<&u64> = order.iter().filter(|number| **number != 20).collect();
+        assert!(own.is_sorted(), "overtaken: {socket:?}");
     });
 }

@@ -22,6 +22,9 @@ impl GateWord {
     pub const ASYNC: u64 = 1 << 35;
     /// Nothing more is accepted; the supervisor is ending the connection.
     pub const CLOSING: u64 = 1 << 36;
+    /// With ASYNC: all that is in the queue waits there for the next answer of a batch (P10). The kernel was not
+    /// offered it yet, so no limit counts it.
+    pub const BATCH: u64 = 1 << 37;
     const FLAGS: u64 = 0xF << 34;
 
     pub fn new(generation: u32, flags: u64) -> GateWord {
@@ -43,9 +46,9 @@ impl GateWord {
     pub fn is_direct(self) -> bool {
         self.0 & 0x3F_FFFF_FFFF == 0
     }
-    /// Something waits: what is sent now goes behind it.
+    /// Something waits for the kernel, and what is sent now behind it.
     pub fn is_async(self) -> bool {
-        self.has(Self::ASYNC) || self.inbox() != 0
+        (self.has(Self::ASYNC) && !self.has(Self::BATCH)) || self.inbox() != 0
     }
     pub fn with_holder(self, holder: Holder) -> GateWord {
         GateWord(self.0 & !(HOLDER_MASK << 24) | (u64::from(holder) & HOLDER_MASK) << 24)

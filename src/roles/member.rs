@@ -87,6 +87,8 @@ pub struct Member {
     pub batch: Cell<Option<(u32, u32)>>,
     /// Answers on this connection wait in its queue, for others or the end of the batch.
     pub gathered: Cell<Option<(u32, u32)>>,
+    /// The first of them since then.
+    pub gathered_ms: Cell<u64>,
     /// The value of `dial_posted` that the last word to end a connection got.
     pub end_posted: Cell<u64>,
     /// A callback of this thread runs.
@@ -139,6 +141,7 @@ impl Member {
             reserve: RefCell::new(Vec::new()),
             batch: Cell::new(None),
             gathered: Cell::new(None),
+            gathered_ms: Cell::new(0),
             end_posted: Cell::new(0),
             in_callback: Cell::new(false),
             capturing: Cell::new(false),

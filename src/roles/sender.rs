@@ -66,12 +66,12 @@ pub enum Sent {
 pub(super) struct Call<'a> {
     pub(super) context: &'a Context,
     pub(super) member: &'a Member,
-    settings: &'a Settings,
+    pub(super) settings: &'a Settings,
     parts: &'a [&'a [u8]],
     pub(super) length: usize,
     target: Target,
     cookie: u64,
-    now_ms: u64,
+    pub(super) now_ms: u64,
     /// When the message came, if it is to be shown (`capture`).
     shown_us: Option<u64>,
     /// Between whom it then goes; none: it waits for a dial.
@@ -448,8 +448,9 @@ impl Call<'_> {
                 .head(word.inbox())
                 .map_or(0, |head| head.inbox_bytes.get());
             let waiting = u64::from(below) + u64::from(slot.output.queued_bytes.load_sync());
+            let batch = word.has(GateWord::BATCH);
             let state = QueueState {
-                connection_bytes: waiting,
+                connection_bytes: if batch { u64::from(below) } else { waiting },
                 total_bytes: total_before,
                 conn_wq_max: self.settings.conn_wq_max_bytes,
                 wq_max: self.settings.wq_max_bytes,
@@ -531,21 +532,13 @@ impl Call<'_> {
     }
 
     fn admit(&self, connection_bytes: u64) -> core::result::Result<(), Full> {
-        self.admits(connection_bytes, self.length as u64)
-    }
-
-    pub(super) fn admits(
-        &self,
-        connection_bytes: u64,
-        more: u64,
-    ) -> core::result::Result<(), Full> {
         let state = QueueState {
             connection_bytes,
             total_bytes: self.context.segment.participants().queued_bytes(),
             conn_wq_max: self.settings.conn_wq_max_bytes,
             wq_max: self.settings.wq_max_bytes,
         };
-        admit(state, more)
+        admit(state, self.length as u64)
     }
 
     fn refuse(&self, full: Full, index: u32, slot: &Slot, generation: u32) -> Error {

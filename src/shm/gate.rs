@@ -7,7 +7,8 @@
 //!        overtakes one that waits in inbox or queue;
 //! GATE-3 from CLOSING on nothing is accepted; the generation moves on only at holder 0.
 //!
-//! Called by senders (`take_direct`, `push`, `release*`) and by the supervisor (all others).
+//! Called by senders (`take_direct`, `push`, `release*`), by the worker of a batch (`*_batch`, `end_async`) and by the
+//! supervisor (all others).
 
 use crate::pure::words::{GateWord, Holder};
 use crate::sync::{AtomicU64, Ordering, Word};
@@ -51,11 +52,16 @@ pub fn take_direct(gate: &AtomicU64, generation: u32, me: Holder) -> Take {
     }
 }
 
-/// A sender takes the gate while only the queue is not empty: it may put a message to it, as the last one.
+/// The worker of a batch takes the gate while nothing waits but the batch: it may put a message to it, as the
+/// last one, or write it.
 pub fn take_batch(gate: &AtomicU64, generation: u32, me: Holder) -> bool {
-    let word = load(gate);
-    let queue_only = GateWord::new(generation, GateWord::ASYNC);
-    word == queue_only && swap(gate, word, word.with_holder(me)).is_ok()
+    let batch = GateWord::new(generation, GateWord::ASYNC | GateWord::BATCH);
+    swap(gate, batch, batch.with_holder(me)).is_ok()
+}
+
+/// All that is in the queue is a batch. Is not posted: its worker writes it, or whoever comes before.
+pub fn release_batch(gate: &AtomicU64) {
+    release_with(gate, |word| word.with(GateWord::ASYNC | GateWord::BATCH));
 }
 
 /// The holder has written all. True: somebody queued meanwhile (or the close came), the connection
@@ -79,8 +85,14 @@ pub fn release(gate: &AtomicU64) -> bool {
 
 /// The holder left something in the slot's queue: async mode begins (or goes on). Must be posted.
 pub fn release_async(gate: &AtomicU64) {
+    release_with(gate, |word| {
+        word.with(GateWord::ASYNC).without(GateWord::BATCH)
+    });
+}
+
+fn release_with(gate: &AtomicU64, flags: impl Fn(GateWord) -> GateWord) {
     let mut word = load(gate);
-    while let Err(now) = swap(gate, word, word.with(GateWord::ASYNC).with_holder(0)) {
+    while let Err(now) = swap(gate, word, flags(word).with_holder(0)) {
         word = now;
     }
 }
@@ -124,8 +136,8 @@ pub fn take_to_flush(gate: &AtomicU64, me: Holder) -> Option<GateWord> {
         if word.holder() != 0 || word.has(GateWord::CLOSING) {
             return None;
         }
-        let taken = word.with(GateWord::ASYNC).with_holder(me);
-        match swap(gate, word, taken) {
+        let taken = word.with(GateWord::ASYNC).without(GateWord::BATCH);
+        match swap(gate, word, taken.with_holder(me)) {
             Ok(()) => return Some(word),
             Err(now) => word = now,
         }
@@ -148,8 +160,8 @@ pub fn take_inbox(gate: &AtomicU64, mut mark: impl FnMut(u32)) -> u32 {
     }
 }
 
-/// The supervisor, as holder with an empty queue, ends async mode. False: the inbox is not empty,
-/// it still holds the gate and goes on.
+/// The holder, with an empty queue, ends async mode. False: the inbox is not empty, it still holds the gate
+/// and goes on.
 #[must_use]
 pub fn end_async(gate: &AtomicU64) -> bool {
     let mut word = load(gate);
@@ -157,7 +169,8 @@ pub fn end_async(gate: &AtomicU64) -> bool {
         if word.inbox() != 0 {
             return false;
         }
-        match swap(gate, word, word.without(GateWord::ASYNC).with_holder(0)) {
+        let direct = word.without(GateWord::ASYNC | GateWord::BATCH);
+        match swap(gate, word, direct.with_holder(0)) {
             Ok(()) => return true,
             Err(now) => word = now,
         }

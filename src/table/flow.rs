@@ -36,16 +36,16 @@ pub fn is_paused(segment: &Segment, index: u32, generation: u32) -> bool {
         .is_some_and(|rare| rare.has(generation, mark::PAUSED))
 }
 
-/// All queues together are not yet full, but nearly.
-pub fn total_is_high(segment: &Segment, settings: &Settings) -> bool {
-    segment.participants().queued_bytes() > settings.wq_max_bytes / 4 * 3
+/// All queues together are not yet full, but nearly; or would be with `more`.
+pub fn total_is_high(segment: &Segment, settings: &Settings, more: u64) -> bool {
+    segment.participants().queued_bytes() + more > settings.wq_max_bytes / 4 * 3
 }
 
 /// A sender that is told of room finds it, however large its message: all queues together are not nearly full.
 pub fn total_has_room(segment: &Segment, settings: &Settings) -> bool {
     let largest = settings.max_message_size_bytes.min(settings.wq_max_bytes);
     let queued = segment.participants().queued_bytes();
-    queued <= settings.wq_max_bytes - largest && !total_is_high(segment, settings)
+    queued <= settings.wq_max_bytes - largest && !total_is_high(segment, settings, 0)
 }
 
 /// It is not read because of its own output: above high-water, or not yet down to low-water; or any,
@@ -57,7 +57,7 @@ pub fn is_slowed(segment: &Segment, slot: &Slot, settings: &Settings) -> bool {
     let (_, queued) = queued(segment, slot);
     slot.supervised.phase.load_sync() & phase::ABOVE_HIGH != 0
         || queued > settings.water().high
-        || (queued > 0 && total_is_high(segment, settings))
+        || (queued > 0 && total_is_high(segment, settings, 0))
 }
 
 /// Nothing more of it is read, and nothing more delivered.

@@ -4,24 +4,28 @@
 //! A message leaves the queue whole: its blocks are kept until its last byte is written, so that a
 //! message that fails can be reported with all its bytes.
 
+use std::io::IoSlice;
+
+use crate::pure::words::Holder;
 use crate::shm::blocks::Blocks;
 use crate::sync::Word;
 use crate::table::slot::Output;
 
-/// Appends one message (first block `first`), `length` bytes of it not yet written.
+/// Appends one message (first block `first`), `length` bytes of it not yet written. They are counted before the
+/// list has them: see `taken`.
 pub fn append(blocks: Blocks<'_>, queue: &Output, first: u32, length: u32) {
     let Some(head) = blocks.head(first) else {
         return;
     };
     head.link.set(0);
+    queue
+        .queued_bytes
+        .set(queue.queued_bytes.get().saturating_add(length));
     match blocks.head(queue.queue_tail.get()) {
         Some(tail) if queue.queue_head.get() != 0 => tail.link.set(first),
         _ => queue.queue_head.set(first),
     }
     queue.queue_tail.set(first);
-    queue
-        .queued_bytes
-        .set(queue.queued_bytes.get().saturating_add(length));
 }
 
 /// Appends a taken inbox, oldest message first. Returns how many messages.
@@ -53,17 +57,15 @@ pub fn pop(blocks: Blocks<'_>, queue: &Output) -> Option<u32> {
     Some(first)
 }
 
-/// The unwritten bytes at the head of the queue as slices, at most `max_parts` and about
-/// `max_bytes`.
-pub fn gather<'a>(
+/// The unwritten bytes at the head of the queue: as many `slices` as there are, and about `max_bytes`.
+pub fn gather<'a, 's>(
     blocks: Blocks<'a>,
     queue: &Output,
-    max_parts: usize,
+    slices: &'s mut [IoSlice<'a>],
     max_bytes: usize,
-) -> Vec<&'a [u8]> {
-    let mut parts = Vec::new();
-    let mut bytes = 0;
-    for first in blocks.list(queue.queue_head.get()) {
+) -> &'s [IoSlice<'a>] {
+    let (mut n, mut bytes) = (0, 0);
+    'all: for first in blocks.list(queue.queue_head.get()) {
         let Some(head) = blocks.head(first) else {
             break;
         };
@@ -79,7 +81,10 @@ pub fn gather<'a>(
                 before += all.len() as u32;
                 continue;
             }
-            if parts.is_empty() {
+            let Some(slice) = slices.get_mut(n).filter(|_| bytes < max_bytes) else {
+                break 'all;
+            };
+            if n == 0 {
                 // With a block that is not the one of these bytes nobody gathers any more: between the two
                 // the gate's holder has died.
                 head.at_bytes.set(before);
@@ -88,13 +93,54 @@ pub fn gather<'a>(
             let part = blocks.bytes(index, skip);
             skip = 0;
             bytes += part.len();
-            parts.push(part);
-            if parts.len() >= max_parts || bytes >= max_bytes {
-                return parts;
-            }
+            *slice = IoSlice::new(part);
+            n += 1;
         }
     }
-    parts
+    slices.get(..n).unwrap_or_default()
+}
+
+/// The gate's holder `me` has written `n` bytes: messages that are written whole leave the queue, so many. In an order
+/// by which `taken` knows how far it came.
+pub fn take_out(blocks: Blocks<'_>, queue: &Output, me: Holder, n: u32) -> u32 {
+    let (mut rest, mut whole) = (n, 0);
+    while let Some(head) = blocks.head(queue.queue_head.get())
+        && rest > 0
+    {
+        let left = head.length.get().saturating_sub(head.written.get());
+        if rest < left {
+            head.written.set(head.written.get() + rest);
+            break;
+        }
+        rest -= left;
+        if let Some(first) = pop(blocks, queue) {
+            blocks.free_chain(first, me);
+        }
+        queue.messages_out.bump(1);
+        whole += 1;
+    }
+    queue.bytes_out.bump(u64::from(n));
+    let queued = queue.queued_bytes.get();
+    queue.queued_bytes.set(queued.saturating_sub(n));
+    whole
+}
+
+/// The gate's holder has died, anywhere in `append` or between its write and the end of `take_out`. Of what the list
+/// has, how many bytes are written? `by_kernel`: of all that was written to the connection.
+///
+/// `bytes_out` and `queued_bytes` together are the place in the stream where the queue ends; a place behind it if one
+/// of the two functions was left between its stores: after the list in `take_out`, before it in `append`. Then
+/// nothing of the list is written.
+pub fn taken(blocks: Blocks<'_>, queue: &Output, by_kernel: u64) -> u32 {
+    let heads = blocks.list(queue.queue_head.get());
+    let heads = heads.filter_map(|first| blocks.head(first));
+    let listed: u64 = heads
+        .map(|head| u64::from(head.length.get().saturating_sub(head.written.get())))
+        .sum();
+    let end = queue.bytes_out.get() + u64::from(queue.queued_bytes.get());
+    by_kernel
+        .saturating_sub(end.saturating_sub(listed))
+        .min(listed) as u32
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ impl Supervisor {
         if now & phase::STOPPED != 0 {
             if !self.is_stopped(index, slot) {
                 self.read_again(index, slot);
-            } else if flow::total_is_high(&self.context.segment, &self.live) {
+            } else if flow::total_is_high(&self.context.segment, &self.live, 0) {
                 self.wait_for_room(index, slot);
             }
         }

@@ -210,13 +210,13 @@ impl Supervisor {
             }
         }
         loop {
-            let parts = queue::gather(blocks, &slot.output, MAX_PARTS, WRITE_BYTES);
-            if parts.is_empty() {
+            let mut slices = [IoSlice::new(&[]); MAX_PARTS];
+            let slices = queue::gather(blocks, &slot.output, &mut slices, WRITE_BYTES);
+            if slices.is_empty() {
                 return Wrote::All;
             }
-            let wanted: usize = parts.iter().map(|part| part.len()).sum();
-            let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
-            let n = match sock::send_parts(slot.identity.fd.get(), &slices, false) {
+            let wanted: usize = slices.iter().map(|part| part.len()).sum();
+            let n = match sock::send_parts(slot.identity.fd.get(), slices, false) {
                 Ok(n) => n,
                 Err(errno) if errno.is_again() => return Wrote::Some { again: false },
                 Err(errno) => return Wrote::Failed(errno),
@@ -276,15 +276,14 @@ impl Supervisor {
     /// Who held the gate has died, perhaps behind a write of what is queued: the kernel knows how much it has
     /// taken of that. Such a message is not reported, the peer has it.
     pub(super) fn note_taken(&mut self, index: u32, slot: &Slot) {
-        let queued = u64::from(slot.output.queued_bytes.get());
-        let written = slot.output.bytes_out.get();
         let dialled = slot.is_outbound();
         if slot.output.queue_head.get() != 0
-            && let Some(taken) = sock::bytes_taken(slot.identity.fd.get(), dialled)
+            && let Some(by_kernel) = sock::bytes_taken(slot.identity.fd.get(), dialled)
         {
-            let n = taken.saturating_sub(written).min(queued) as usize;
-            self.count_written(slot, n);
-            self.written(index, slot, n as u32);
+            let context = self.context.clone();
+            let n = queue::taken(context.segment.blocks(), &slot.output, by_kernel);
+            self.count_written(slot, n as usize);
+            self.written(index, slot, n);
         }
     }
 

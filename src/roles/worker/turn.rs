@@ -393,6 +393,9 @@ impl Worker {
         if let Some(place) = self.place() {
             place.messages.bump(1);
         }
+        let now_ms = monotonic_ms();
+        let (context, member) = (&self.context, &self.member);
+        batch::write_old(context, member, now_ms, conn.index, slot, conn.fd);
         // The message is lent to the host with a NUL behind it; the byte there may be the first
         // one of the next message.
         let mut buffer = core::mem::take(&mut self.buffer);
@@ -422,7 +425,7 @@ impl Worker {
             local: slot.local(),
             listener: slot.identity.listener.get() as i32 - 1,
             worker: self.index as i32,
-            time_ms: monotonic_ms(),
+            time_ms: now_ms,
             conn_user: slot.output.user.load_sync(),
             first,
         };
