@@ -41,9 +41,12 @@ fn flags_agree(target: &sipwire_target) -> bool {
 /// copied where need be, the caller's again on return. `cookie`: comes back in on_send_failed.
 ///
 /// Returns: SIPWIRE_SENT: the kernel took all of it; SIPWIRE_QUEUED: it is written later, or reported once by
-/// on_send_failed. Any error: it was not accepted and will not be reported: SIPWIRE_E_ARGUMENT;
-/// SIPWIRE_E_VERSION; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_NO_CONNECTION: no such
-/// connection (any more), and no address to dial; SIPWIRE_E_BLACKLISTED; SIPWIRE_E_CONN_QUEUE_FULL;
+/// on_send_failed. An answer inside on_message is queued, too, while another request of the same read follows,
+/// and written with the answers to the next ones: when the first of their scripts ends that lasts until 10 ms after
+/// it, or takes longer than `worker_stall`, at the latest. For that time no limit counts it. Any error: it was not
+/// accepted and will not be reported: SIPWIRE_E_ARGUMENT; SIPWIRE_E_VERSION; SIPWIRE_E_NOT_ATTACHED;
+/// SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_NO_CONNECTION: no such connection (any more), and no address to dial;
+/// SIPWIRE_E_BLACKLISTED; SIPWIRE_E_CONN_QUEUE_FULL;
 /// SIPWIRE_E_TOTAL_QUEUE_FULL: also, no block is free; SIPWIRE_E_TOO_LARGE: above max_message_size;
 /// SIPWIRE_E_SHUTTING_DOWN: stopped, or a dial while draining; SIPWIRE_E_SUPERVISOR_GONE; SIPWIRE_E_ROLE: the
 /// thread is ending; SIPWIRE_E_NO_MEMORY, SIPWIRE_E_SYSTEM, SIPWIRE_E_PANIC.

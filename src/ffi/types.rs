@@ -9,7 +9,8 @@ use core::ffi::{c_char, c_void};
 pub const SIPWIRE_OK: i32 = 0;
 /// Of sipwire_send: the kernel took the whole message.
 pub const SIPWIRE_SENT: i32 = 1;
-/// Of sipwire_send: accepted; written later, or reported by on_send_failed.
+/// Of sipwire_send: accepted; written later, or reported by on_send_failed. Also of an answer to one of several
+/// requests that came together: it is written with those to the others.
 pub const SIPWIRE_QUEUED: i32 = 2;
 pub const SIPWIRE_E_ARGUMENT: i32 = -2001;
 /// Unknown key or value; sipwire_config_error() or sipwire_set's `line` has one about it.

@@ -8,7 +8,8 @@
 //! TBL-3 `fd` means something only in the supervisor's process, and is read only inside the gate or
 //!       in Reading (P4);
 //! TBL-4 the queue fields are touched only by the gate's holder, the partial fields only in Reading
-//!       or, once Retiring, by the supervisor.
+//!       or, once Retiring, by the supervisor;
+//! TBL-5 where the queue ends in the stream is known whenever its writer dies: see `queue::taken`.
 
 use crate::pure::addr::Addr;
 use crate::pure::framing::Framer;
