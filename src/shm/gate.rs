@@ -230,6 +230,29 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_is_its_workers_until_somebody_queues_or_flushes() {
+        let gate = AtomicU64::new(0);
+        open(&gate, 5, 0);
+        assert!(!take_batch(&gate, 5, 2), "there is none");
+        assert_eq!(take_direct(&gate, 5, 2), Take::Taken);
+        release_batch(&gate);
+        assert!(
+            !load(&gate).is_async(),
+            "it waits for nobody but its worker"
+        );
+        assert_eq!(take_direct(&gate, 5, 3), Take::Busy);
+        assert!(take_batch(&gate, 5, 2));
+        release_batch(&gate);
+        push(&gate, 5, 77, |_| Ok::<(), ()>(())).unwrap();
+        assert!(!take_batch(&gate, 5, 2), "it would overtake");
+        assert!(take_to_flush(&gate, 1).is_some());
+        assert_eq!(take_inbox(&gate, |_| {}), 77);
+        release_async(&gate);
+        assert!(!take_batch(&gate, 5, 2), "the supervisor has touched it");
+        assert!(load(&gate).is_async());
+    }
+
+    #[test]
     fn a_closing_connection_accepts_nothing_and_keeps_its_inbox_for_the_closer() {
         let gate = AtomicU64::new(0);
         open(&gate, 5, GateWord::ASYNC);
