@@ -5,6 +5,7 @@
 #   make models     the models of the shared-memory protocols alone
 #   make bench      CPU time for each message beside a bare epoll loop and a stock Kamailio: CASES=
 #   make instructions   records what callgrind counts for the small operations (benches/instructions.json)
+#   make sipwire-top   build/sipwire-top, which shows what a running server does; install-top: it and its manual page
 #   make soak       ten minutes of 15,000 connections and deaths in each mode: SECONDS= CONNECTIONS= SEED=
 #   make fuzz       the fuzz targets, SECONDS (60) each; what they find and have found is in build/fuzz/
 #   make miri       the Rust tests that Miri can run, where the toolchain has it
@@ -17,6 +18,7 @@
 PREFIX     ?= /usr/local
 LIBDIR     ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
+BINDIR     ?= $(PREFIX)/bin
 MANDIR     ?= $(PREFIX)/share/man
 ADDR       ?= 127.0.0.1:5060
 
@@ -81,6 +83,15 @@ build/sipd.d/%.S.o: examples-c/sipd/%.S examples-c/sipd/default.lua | need-cc
 	@mkdir -p $(@D)
 	$(CC) -Wa,-Iexamples-c/sipd -c $< -o $@
 
+# Not of `all`: it needs a few crates that the library does not. A profile of its own, because what is in
+# $(TARGET)/release is the library without them.
+sipwire-top: build/sipwire-top
+build/sipwire-top: $(RUST)
+	@.ci/need cargo
+	@mkdir -p build
+	$(CARGO) build --locked --profile top --features top --bin sipwire-top
+	install -m 755 $(TARGET)/top/sipwire-top $@ # one that runs stays what it is
+
 # ---- the module of Kamailio ----
 # For the program KAMAILIO, with the headers of its sources: KAMAILIO_SRC, or Debian's (see .ci/kamailio). In the module
 # only what the core looks up is visible.
@@ -98,7 +109,7 @@ build/kamailio/sipwire.so: $(MODULE) examples-c/kamailio/exports build/libsipwir
 	$(CC) -shared $(CFLAGS) $(MODULE) build/libsipwire.a $(LINK) -Wl,--version-script=examples-c/kamailio/exports -o $@
 
 # ---- the tests ----
-c-tests: $(C_TESTS) build/c-tests/tracer build/c-tests/sleeper build/crash/points
+c-tests: $(C_TESTS) build/sipwire-top build/c-tests/tracer build/c-tests/sleeper build/crash/points
 build/c-tests/harness.o: c-tests/harness.c c-tests/harness.h $(wildcard c-tests/harness/*.c) include/sipwire.h | need-cc
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) -pthread -c $< -o $@
@@ -235,7 +246,12 @@ install: $(LIBS)
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
 	  -e 's|@VERSION@|$(VERSION)|' sipwire.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/sipwire.pc
 
+install-top: build/sipwire-top
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1
+	install -m 755 build/sipwire-top $(DESTDIR)$(BINDIR)/sipwire-top
+	install -m 644 docs/man/sipwire-top.1 $(DESTDIR)$(MANDIR)/man1/sipwire-top.1
+
 clean:
 	rm -rf build $(TARGET)
 
-.PHONY: FORCE all bench instructions models need-cc need-lua need-dw kamailio c-tests check check-all header run install clean soak fuzz-targets fuzz miri
+.PHONY: FORCE all bench instructions models need-cc need-lua need-dw kamailio c-tests check check-all header run install install-top sipwire-top clean soak fuzz-targets fuzz miri

@@ -24,6 +24,8 @@ pub mod blacklist;
 
 pub mod stats;
 
+pub mod dump;
+
 pub mod plugin;
 
 mod boundary;

@@ -2,8 +2,8 @@
 #![allow(non_camel_case_types)]
 
 use super::{
-    blacklist::*, config::*, conn::*, flow::*, instance::*, library::*, listeners::*, matching::*,
-    send::*, stats::*, types::*,
+    blacklist::*, config::*, conn::*, dump::*, flow::*, instance::*, library::*, listeners::*,
+    matching::*, send::*, stats::*, types::*,
 };
 use core::ffi::{c_char, c_void};
 
@@ -214,6 +214,17 @@ pub struct sipwire_api {
         size: usize,
     ) -> i64,
     pub sipwire_log_drain: unsafe extern "C" fn(instance: *mut sipwire_instance) -> i32,
+    pub sipwire_dump: unsafe extern "C" fn(
+        instance: *mut sipwire_instance,
+        what: u32,
+        buffer: *mut c_char,
+        size: usize,
+    ) -> i64,
+    pub sipwire_prometheus: unsafe extern "C" fn(
+        instance: *mut sipwire_instance,
+        buffer: *mut c_char,
+        size: usize,
+    ) -> i64,
 }
 
 static API: sipwire_api = sipwire_api {
@@ -281,6 +292,8 @@ static API: sipwire_api = sipwire_api {
     sipwire_set,
     sipwire_get,
     sipwire_log_drain,
+    sipwire_dump,
+    sipwire_prometheus,
 };
 
 /// The one symbol that a host which loads the library has to look up. `abi`: SIPWIRE_ABI of the header with which

@@ -4,11 +4,7 @@ use super::boundary::{call, code, copy_text, size_of_out, text, write};
 use super::instance::shared;
 use super::types::*;
 use crate::pure::error::Error;
-use crate::runtime::membership;
-use crate::shm::counters::Counter;
-use crate::sync::Word;
-use crate::sys::clock::monotonic_ms;
-use crate::table::blacklist;
+use crate::runtime::{membership, picture};
 use core::ffi::c_char;
 
 /// A snapshot of the statistics. `out->struct_size` is set by the caller. Reads memory only; each value is
@@ -27,87 +23,70 @@ pub unsafe extern "C" fn sipwire_stats_get(
     code(|| {
         // SAFETY: the caller's promise.
         let (instance, size) = unsafe { (shared(instance)?, size_of_out(out)?) };
-        let segment = &instance.context.segment;
-        let header = segment.header();
-        let gauges = &header.gauges;
-        let total = |counter| segment.total(counter);
-        let pools = [segment.blocks(), segment.partial_blocks()];
-        let held: u64 = segment
-            .workers()
-            .iter()
-            .map(|w| u64::from(w.held.get()))
-            .sum();
-        let running = segment
-            .participants()
-            .active()
-            .filter(|(_, record)| record.own.callback_since_ms.load_sync() != 0)
-            .count() as u64;
-        let connections = gauges.connections.get();
+        let now = picture::stats(&instance.context.segment);
         let stats = sipwire_stats {
             struct_size: 0,
             reserved: 0,
-            connections,
-            connections_idle: connections.saturating_sub(held),
-            queued_bytes: segment.participants().queued_bytes(),
-            partial_bytes: segment.participants().partial_bytes(),
-            blocks_used: pools.iter().map(|pool| pool.in_use()).sum(),
-            blocks_total: pools.iter().map(|pool| pool.blocks.len() as u64).sum(),
-            slots_used: gauges.slots_used.get(),
-            slots_total: segment.slots().len() as u64,
-            participants: segment.participants().active().count() as u64,
-            workers: segment.workers().len() as u64,
-            blacklist_entries: u64::from(blacklist::count(segment.blacklist(), monotonic_ms())),
-            supervisor_pid: u64::from(header.supervisor_pid.load_sync()),
-            accept_paused: gauges.accept_paused.get(),
-            degraded: u64::from(header.degraded.load_sync()),
-            accepted: total(Counter::Accepted),
-            dialled: total(Counter::Dialled),
-            connected: total(Counter::Connected),
-            connect_failed: total(Counter::ConnectFailed),
-            closed: total(Counter::Closed),
-            refused_max_connections: total(Counter::RefusedMaxConnections),
-            refused_max_connections_per_ip: total(Counter::RefusedMaxConnectionsPerIp),
-            accept_pauses: total(Counter::AcceptPauses),
-            handoffs: total(Counter::Handoffs),
-            givebacks: total(Counter::Givebacks),
-            relends: total(Counter::Relends),
-            nofd_returns: total(Counter::NoFdReturns),
-            fds_passed: total(Counter::FdsPassed),
-            messages_in: total(Counter::MessagesIn),
-            bytes_in: total(Counter::BytesIn),
-            messages_out: total(Counter::MessagesOut),
-            bytes_out: total(Counter::BytesOut),
-            pings: total(Counter::Pings),
-            error_answers: total(Counter::ErrorAnswers),
-            sends_direct: total(Counter::SendsDirect),
-            sends_queued: total(Counter::SendsQueued),
-            sends_refused: total(Counter::SendsRefused),
-            async_started: total(Counter::AsyncStarted),
-            async_ended: total(Counter::AsyncEnded),
-            failures_reported: total(Counter::FailuresReported),
-            failures_repeated: total(Counter::FailuresRepeated),
-            messages_lost_report: total(Counter::MessagesLostReport),
-            blacklist_added: total(Counter::BlacklistAdded),
-            blacklist_refused: total(Counter::BlacklistRefused),
-            participants_died: total(Counter::ParticipantsDied),
-            log_dropped: segment.log().dropped(),
-            callbacks_running: running,
-            closed_by_reason: core::array::from_fn(|i| {
-                gauges.closed_by_reason.get(i).map_or(0, Word::get)
-            }),
-            pings_sent: total(Counter::PingsSent),
-            pongs_heard: total(Counter::PongsHeard),
-            flows_failed: total(Counter::FlowsFailed),
-            refused_proxy: total(Counter::RefusedProxy),
-            proxy_waiting: gauges.proxy_waiting.get(),
-            refused_denied: total(Counter::RefusedDenied),
-            refused_not_allowed: total(Counter::RefusedNotAllowed),
-            refused_rate: total(Counter::RefusedRate),
-            refused_rate_per_ip: total(Counter::RefusedRatePerIp),
-            draining: u64::from(header.drain_ms.load_sync() != 0),
-            drain_cut: total(Counter::DrainCut),
-            aliases_added: total(Counter::AliasesAdded),
-            aliases_refused: total(Counter::AliasesRefused),
+            connections: now.connections,
+            connections_idle: now.connections_idle,
+            queued_bytes: now.queued_bytes,
+            partial_bytes: now.partial_bytes,
+            blocks_used: now.blocks_used,
+            blocks_total: now.blocks_total,
+            slots_used: now.slots_used,
+            slots_total: now.slots_total,
+            participants: now.participants,
+            workers: now.workers,
+            blacklist_entries: now.blacklist_entries,
+            supervisor_pid: now.supervisor_pid,
+            accept_paused: now.accept_paused,
+            degraded: now.degraded,
+            accepted: now.accepted,
+            dialled: now.dialled,
+            connected: now.connected,
+            connect_failed: now.connect_failed,
+            closed: now.closed,
+            refused_max_connections: now.refused_max_connections,
+            refused_max_connections_per_ip: now.refused_max_connections_per_ip,
+            accept_pauses: now.accept_pauses,
+            handoffs: now.handoffs,
+            givebacks: now.givebacks,
+            relends: now.relends,
+            nofd_returns: now.nofd_returns,
+            fds_passed: now.fds_passed,
+            messages_in: now.messages_in,
+            bytes_in: now.bytes_in,
+            messages_out: now.messages_out,
+            bytes_out: now.bytes_out,
+            pings: now.pings,
+            error_answers: now.error_answers,
+            sends_direct: now.sends_direct,
+            sends_queued: now.sends_queued,
+            sends_refused: now.sends_refused,
+            async_started: now.async_started,
+            async_ended: now.async_ended,
+            failures_reported: now.failures_reported,
+            failures_repeated: now.failures_repeated,
+            messages_lost_report: now.messages_lost_report,
+            blacklist_added: now.blacklist_added,
+            blacklist_refused: now.blacklist_refused,
+            participants_died: now.participants_died,
+            log_dropped: now.log_dropped,
+            callbacks_running: now.callbacks_running,
+            closed_by_reason: now.closed_by_reason,
+            pings_sent: now.pings_sent,
+            pongs_heard: now.pongs_heard,
+            flows_failed: now.flows_failed,
+            refused_proxy: now.refused_proxy,
+            proxy_waiting: now.proxy_waiting,
+            refused_denied: now.refused_denied,
+            refused_not_allowed: now.refused_not_allowed,
+            refused_rate: now.refused_rate,
+            refused_rate_per_ip: now.refused_rate_per_ip,
+            draining: now.draining,
+            drain_cut: now.drain_cut,
+            aliases_added: now.aliases_added,
+            aliases_refused: now.aliases_refused,
         };
         // SAFETY: room for `size` bytes by the caller's promise.
         unsafe { write(out, size, &stats) };
@@ -132,23 +111,17 @@ pub unsafe extern "C" fn sipwire_worker_stats_get(
         // SAFETY: the caller's promise.
         let (instance, size) = unsafe { (shared(instance)?, size_of_out(out)?) };
         let index = usize::try_from(worker).map_err(|_| Error::Argument)?;
-        let place = instance
-            .context
-            .segment
-            .workers()
-            .get(index)
-            .ok_or(Error::Argument)?;
-        let (pid, busy_ms) = instance.worker(index).unwrap_or((0, 0));
+        let now = picture::worker(&instance.context.segment, index).ok_or(Error::Argument)?;
         let stats = sipwire_worker_stats {
             struct_size: 0,
             worker,
-            running: u32::from(pid != 0),
-            stalled: place.stalled.get(),
-            pid: u64::from(pid),
-            held: u64::from(place.held.get()),
-            lends: place.lends.get(),
-            messages: place.messages.get(),
-            busy_ms,
+            running: u32::from(now.pid != 0),
+            stalled: u32::from(now.stalled),
+            pid: u64::from(now.pid),
+            held: now.held,
+            lends: now.lends,
+            messages: now.messages,
+            busy_ms: now.busy_ms,
         };
         // SAFETY: room for `size` bytes by the caller's promise.
         unsafe { write(out, size, &stats) };

@@ -153,6 +153,15 @@ pub const SIPWIRE_LISTENER_OPEN: i32 = 2;
 pub const SIPWIRE_LISTENER_FAILED: i32 = 3;
 /// It was removed, or the instance takes nothing new any more.
 pub const SIPWIRE_LISTENER_CLOSED: i32 = 4;
+/// Sections of sipwire_dump: version, time, statistics.
+pub const SIPWIRE_DUMP_STATS: u32 = 1;
+pub const SIPWIRE_DUMP_WORKERS: u32 = 2;
+pub const SIPWIRE_DUMP_PARTICIPANTS: u32 = 4;
+pub const SIPWIRE_DUMP_LISTENERS: u32 = 8;
+pub const SIPWIRE_DUMP_CONNECTIONS: u32 = 16;
+pub const SIPWIRE_DUMP_BLACKLIST: u32 = 32;
+pub const SIPWIRE_DUMP_SETTINGS: u32 = 64;
+pub const SIPWIRE_DUMP_ALL: u32 = 127;
 pub const SIPWIRE_ROLE_SUPERVISOR: i32 = 1;
 pub const SIPWIRE_ROLE_WORKER: i32 = 2;
 /// Of sipwire_conn_set_keepalive: a random time of 95 to 120 seconds from one ping to the next.

@@ -16,6 +16,7 @@ pub mod id;
 pub mod keepalive;
 pub mod limits;
 pub mod networks;
+pub mod picture;
 pub mod proxy;
 pub mod rate;
 pub mod ratelimit;

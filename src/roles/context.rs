@@ -161,10 +161,7 @@ impl Context {
     }
 
     pub fn worker_index(&self, holder: Holder) -> i32 {
-        self.segment
-            .participants()
-            .get(holder)
-            .map_or(-1, |record| record.worker.get() as i32 - 1)
+        self.segment.worker_index(holder)
     }
 
     /// The supervisor runs in this process: fd numbers in slots mean something here (P4).

@@ -8,5 +8,6 @@ pub mod instance;
 pub mod listeners;
 pub mod matching;
 pub mod membership;
+pub mod picture;
 pub mod run;
 pub mod snapshot;

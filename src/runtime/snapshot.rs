@@ -106,20 +106,4 @@ impl Instance {
         self.context.post(index, slot, post::TIMES);
         Ok(())
     }
-
-    /// (pid, participant number, busy since ms) of a worker; `None`: it does not run.
-    pub fn worker(&self, index: usize) -> Option<(u32, u64)> {
-        let segment = &self.context.segment;
-        let place = segment.workers().get(index)?;
-        let record = segment
-            .participants()
-            .get(place.participant.load_sync() as u16)?;
-        let since = record.own.callback_since_ms.load_sync();
-        let busy = if since == 0 {
-            0
-        } else {
-            sys::clock::monotonic_ms().saturating_sub(since).max(1)
-        };
-        Some((record.tenant().pid(), busy))
-    }
 }

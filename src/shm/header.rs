@@ -8,11 +8,20 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering, Word};
 
 pub const MAGIC: u64 = 0x5349_5057_4952_4531; // "SIPWIRE1"
 
+/// Goes up with each change of what a word of the segment means or where it is: who looks from outside
+/// may be of another build.
+pub const LAYOUT_VERSION: u64 = 1;
+
+/// Words of `Header::shape`: room for more than there are now.
+pub const SHAPE_WORDS: usize = 12;
+
 #[repr(C, align(64))]
 pub struct Header {
+    /// These three stay where they are in every version. The magic comes last of what makes a segment.
     pub magic: AtomicU64,
     /// Hash of offsets, counts and sizes of everything in the segment.
     pub layout: AtomicU64,
+    pub version: AtomicU64,
     /// Who is the supervisor: number of the claim (32) | pid (32); 0: nobody ever was. Taken by a CAS
     /// from the value read, so that of several that want to follow a dead one a single one does.
     pub claim: AtomicU64,
@@ -36,6 +45,13 @@ pub struct Header {
     pub drain_ms: AtomicU64,
     /// Bumped after each change of `live` and of the texts.
     pub live_version: AtomicU64,
+
+    /// The counts from which the layout follows, see `table::segment::Shape`.
+    pub shape: [AtomicU32; SHAPE_WORDS],
+    /// When the instance was made, monotonic ms.
+    pub made_ms: AtomicU64,
+    /// The setting of that name, which cannot change.
+    pub partial_max: AtomicU64,
 
     pub line_sleep: SleepLine,
     pub line_dial: DialLine,
@@ -62,6 +78,8 @@ pub struct Gauges {
     pub connections: AtomicU64,
     pub idle: AtomicU64,
     pub slots_used: AtomicU64,
+    /// Slots from this index on were never used: who only looks makes no pages of them.
+    pub slots_touched: AtomicU64,
     pub accept_paused: AtomicU64,
     /// 1 from when a worker met `partial_max` until the supervisor saw that there is room again.
     pub partial_full: AtomicU64,

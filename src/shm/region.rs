@@ -85,8 +85,29 @@ impl Region {
         })
     }
 
+    /// Another process's, to read only; see `SharedMap::view`.
+    pub fn view(fd: sys::RawFd) -> sys::Result<Region> {
+        SharedMap::view(fd).map(|map| Region { map })
+    }
+
     pub fn bytes(&self) -> usize {
         self.map.len()
+    }
+
+    /// All of it, for tests that scribble on it.
+    #[cfg(test)]
+    pub fn words(&self) -> &[crate::sync::AtomicU64] {
+        self.slice(Span {
+            offset: 0,
+            count: self.bytes() / 8,
+            of: PhantomData,
+        })
+    }
+
+    /// The descriptor of the memory that was made here, for tests of `view`.
+    #[cfg(test)]
+    pub fn fd(&self) -> Option<sys::RawFd> {
+        self.map.fd()
     }
 
     /// The values of a span; empty when the span is of another, larger region.

@@ -11,6 +11,8 @@ use std::ffi::CString;
 pub struct SharedMap {
     base: NonNull<u8>,
     len: usize,
+    /// Kept, so that /proc/PID/fd shows the memory to whoever looks from outside. None: not made here.
+    memory: Option<Fd>,
 }
 
 // SAFETY: the mapping belongs to the process, not to a thread. What lies in it is accessed through
@@ -28,7 +30,11 @@ impl SharedMap {
         if cfg!(miri) {
             // It runs one process and knows no memfd.
             let base = map(len, protection, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)?;
-            return Ok(SharedMap { base, len });
+            return Ok(SharedMap {
+                base,
+                len,
+                memory: None,
+            });
         }
         let size = libc::off_t::try_from(len).map_err(|_| Errno::EOVERFLOW)?;
         let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
@@ -39,12 +45,53 @@ impl SharedMap {
         let memory = memfd(&name)?;
         // SAFETY: no pointers.
         retry(|| unsafe { libc::ftruncate(memory.as_raw(), size) })?;
-        let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
-        // SAFETY: F_ADD_SEALS takes an int.
-        retry(|| unsafe { libc::fcntl(memory.as_raw(), libc::F_ADD_SEALS, seals) })?;
-        // The mapping keeps the memory; the descriptor is closed on return.
         let base = map(len, protection, libc::MAP_SHARED, memory.as_raw())?;
-        Ok(SharedMap { base, len })
+        let made = SharedMap {
+            base,
+            len,
+            memory: Some(memory),
+        };
+        // Who has it mapped already, and who is forked from there, goes on writing; who opens it through
+        // /proc can but read. A kernel before 5.1 does not know this seal.
+        made.seal(libc::F_SEAL_FUTURE_WRITE)
+            .or_else(|_| made.seal(0))?;
+        Ok(made)
+    }
+
+    fn seal(&self, more: libc::c_int) -> Result<()> {
+        let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL | more;
+        let fd = self.memory.as_ref().map_or(-1, Fd::as_raw);
+        // SAFETY: F_ADD_SEALS takes an int.
+        retry(|| unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, seals) }).map(drop)
+    }
+
+    /// The memory of another process, to read: `fd` is an open memfd, and stays the caller's. EPERM: its
+    /// size is not sealed, so that a read could end in SIGBUS.
+    ///
+    /// A write to it would be a SIGSEGV. Loads of at most eight bytes, of any ordering, are plain load
+    /// instructions on the 64-bit machines that the library runs on.
+    pub fn view(fd: super::RawFd) -> Result<SharedMap> {
+        // SAFETY: F_GET_SEALS takes no argument.
+        let seals = retry(|| unsafe { libc::fcntl(fd, libc::F_GET_SEALS) })?;
+        if seals & libc::F_SEAL_SHRINK == 0 {
+            return Err(Errno::EPERM);
+        }
+        // SAFETY: plain integers, for which zero is a value.
+        let mut about: libc::stat = unsafe { core::mem::zeroed() };
+        // SAFETY: `about` is valid to write.
+        retry(|| unsafe { libc::fstat(fd, &raw mut about) })?;
+        let len = usize::try_from(about.st_size).map_err(|_| Errno::EOVERFLOW)?;
+        let base = map(len, libc::PROT_READ, libc::MAP_SHARED, fd)?;
+        Ok(SharedMap {
+            base,
+            len,
+            memory: None,
+        })
+    }
+
+    #[cfg(test)]
+    pub fn fd(&self) -> Option<super::RawFd> {
+        self.memory.as_ref().map(Fd::as_raw)
     }
 
     /// Page aligned.

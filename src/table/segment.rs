@@ -8,7 +8,7 @@ use crate::pure::settings::{LIVE_TEXTS, LIVE_WORDS, LONGEST_LIST, Settings};
 use crate::pure::words::Holder;
 use crate::shm::blocks::{Block, Blocks, PAYLOAD};
 use crate::shm::counters::Counter;
-use crate::shm::header::{Header, MAGIC};
+use crate::shm::header::{Header, LAYOUT_VERSION, MAGIC, SHAPE_WORDS};
 use crate::shm::log_ring::{LogHeader, LogRing, Record as LogRecord};
 use crate::shm::mailbox::{self, Mailbox};
 use crate::shm::participants::{Participants, Record};
@@ -80,9 +80,15 @@ struct Pool {
     touched: Span<AtomicU64>,
 }
 
+const MOST_BLOCKS: u32 = 0xFF_FFC0;
+
+/// Whole words of the bitmaps.
+fn blocks_of(wanted: usize) -> u32 {
+    wanted.min(MOST_BLOCKS as usize).next_multiple_of(64) as u32
+}
+
 impl Pool {
     fn new(layout: &mut Layout, blocks: usize) -> Pool {
-        let blocks = blocks.min(0xFF_FFC0).next_multiple_of(64);
         Pool {
             used: layout.span(blocks / 64),
             touched: layout.span(blocks / 64),
@@ -111,19 +117,165 @@ fn partial_blocks(settings: &Settings) -> usize {
     parked + settings.workers as usize * (2 * 65_536 / PAYLOAD + 2)
 }
 
+/// The counts that settings and listeners come to. Kept in the header: with them who looks from outside
+/// finds everything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Shape {
+    slots: u32,
+    workers: u32,
+    participants: u32,
+    log_ring: u32,
+    listeners: u32,
+    proxied: bool,
+    message_blocks: u32,
+    partial_blocks: u32,
+}
+
+impl Shape {
+    fn of(settings: &Settings, listeners: usize, proxied: bool) -> Shape {
+        Shape {
+            slots: settings.max_connections,
+            workers: settings.workers,
+            participants: settings.participants,
+            log_ring: settings.log_ring,
+            listeners: listeners as u32,
+            proxied,
+            message_blocks: blocks_of(message_blocks(settings)),
+            partial_blocks: blocks_of(partial_blocks(settings)),
+        }
+    }
+
+    fn words(&self) -> [u32; SHAPE_WORDS] {
+        let proxied = u32::from(self.proxied);
+        let (counts, blocks) = (
+            [self.slots, self.workers, self.participants, self.log_ring],
+            [self.message_blocks, self.partial_blocks],
+        );
+        let mut words = [0; SHAPE_WORDS];
+        let known = counts.into_iter().chain([self.listeners, proxied]);
+        for (word, value) in words.iter_mut().zip(known.chain(blocks)) {
+            *word = value;
+        }
+        words
+    }
+
+    /// `None`: no instance has such counts. The bounds keep the arithmetic of the layout far from its limits.
+    fn from_words(words: [u32; SHAPE_WORDS]) -> Option<Shape> {
+        let [
+            slots,
+            workers,
+            participants,
+            log_ring,
+            listeners,
+            proxied,
+            message_blocks,
+            partial_blocks,
+            ..,
+        ] = words;
+        let shape = Shape {
+            slots,
+            workers,
+            participants,
+            log_ring,
+            listeners,
+            proxied: proxied == 1,
+            message_blocks,
+            partial_blocks,
+        };
+        let bounded = [
+            (slots, 1 << 20),
+            (workers, 256),
+            (participants, 1_023),
+            (log_ring, 1 << 24),
+            (listeners, 1 << 20),
+            (message_blocks, MOST_BLOCKS),
+            (partial_blocks, MOST_BLOCKS),
+        ];
+        (slots > 0 && bounded.iter().all(|(count, most)| count <= most)).then_some(shape)
+    }
+}
+
+/// Why the memory of another process is not looked into.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Foreign {
+    System(sys::Errno),
+    /// It is not, or not yet, a segment.
+    NoSegment,
+    /// That of another layout version.
+    Version(u64),
+    /// Says that it is of our version, but is laid out in another way, or was scribbled on.
+    Layout,
+}
+
 impl Segment {
     /// `listeners`: where those listen that the instance is made with; `proxied`: some listener speaks PROXY.
     pub fn new(settings: &Settings, listeners: &[Addr], proxied: bool) -> sys::Result<Segment> {
-        let slots = settings.max_connections as usize;
-        let workers = settings.workers as usize;
+        let shape = Shape::of(settings, listeners.len(), proxied);
+        let key = u64::from_le_bytes(sys::process::random()?);
+        let segment = Segment::lay_out(&shape, key, |layout| Region::new("sipwire", layout))?;
+        let header = segment.header();
+        header.layout.store_sync(segment.layout);
+        header.version.store_sync(LAYOUT_VERSION);
+        for (cell, word) in header.shape.iter().zip(shape.words()) {
+            cell.store_sync(word);
+        }
+        header.partial_max.store_sync(settings.partial_max_bytes);
+        header.made_ms.store_sync(sys::clock::monotonic_ms());
+        segment.publish(None, settings);
+        for (record, bound) in segment.listeners().iter().zip(listeners) {
+            record.inherit(bound);
+        }
+        crate::table::index::init(&segment);
+        header.magic.store_sync(MAGIC);
+        Ok(segment)
+    }
+
+    /// The segment of another process, to read only: nothing that writes may be called. `fd` is its memory,
+    /// and stays the caller's.
+    pub fn view(fd: sys::RawFd) -> Result<Segment, Foreign> {
+        let region = Region::view(fd).map_err(Foreign::System)?;
+        let mut layout = Layout::default();
+        let header = layout.span::<Header>(1);
+        let (version, hash, shape) = {
+            let header = region.slice(header).first().ok_or(Foreign::NoSegment)?;
+            if header.magic.load_sync() != MAGIC {
+                return Err(Foreign::NoSegment);
+            }
+            let shape = header.shape.each_ref().map(Word::load_sync);
+            let version = header.version.load_sync();
+            (version, header.layout.load_sync(), Shape::from_words(shape))
+        };
+        if version != LAYOUT_VERSION {
+            return Err(Foreign::Version(version));
+        }
+        let shape = shape.ok_or(Foreign::Layout)?;
+        // Only for its size: what is not exactly as large was laid out by other rules.
+        let bytes = region.bytes();
+        let segment = Segment::lay_out(&shape, 0, |layout| {
+            (layout.hash() == hash && layout.bytes() == bytes)
+                .then_some(region)
+                .ok_or(Foreign::Layout)
+        })?;
+        Ok(segment)
+    }
+
+    /// Where everything is in a segment of this shape, and the memory of it, which `region` makes or has.
+    fn lay_out<E>(
+        shape: &Shape,
+        index_key: u64,
+        region: impl FnOnce(&Layout) -> Result<Region, E>,
+    ) -> Result<Segment, E> {
+        let slots = shape.slots as usize;
+        let workers = shape.workers as usize;
+        let listeners = shape.listeners as usize;
         let (summary, leaves) = mailbox::words(slots);
         let mut layout = Layout::default();
-        let mut segment = Segment {
+        Ok(Segment {
             header: layout.span(1),
             texts: layout.span(LIVE_TEXTS),
             text_cells: layout.span(LIVE_TEXTS + SPARE_CELLS),
-            listeners: layout.span(listeners.len() + SPARE_LISTENERS),
-            participants: layout.span(settings.participants as usize),
+            listeners: layout.span(listeners + SPARE_LISTENERS),
+            participants: layout.span(shape.participants as usize),
             workers: layout.span(workers),
             ring_headers: layout.span(workers),
             ring_entries: layout.span(workers * CAPACITY as usize),
@@ -132,27 +284,17 @@ impl Segment {
             buckets: layout.span(slots.next_power_of_two()),
             blacklist: layout.span(BLACKLIST_ENTRIES),
             log_header: layout.span(1),
-            log_records: layout.span(settings.log_ring as usize),
+            log_records: layout.span(shape.log_ring as usize),
             slots: layout.span(slots),
             rare: layout.span(slots),
-            wires: layout.span(if proxied { slots } else { 0 }),
-            messages: Pool::new(&mut layout, message_blocks(settings)),
-            partials: Pool::new(&mut layout, partial_blocks(settings)),
+            wires: layout.span(if shape.proxied { slots } else { 0 }),
+            messages: Pool::new(&mut layout, shape.message_blocks as usize),
+            partials: Pool::new(&mut layout, shape.partial_blocks as usize),
             layout: layout.hash(),
-            region: Region::new("sipwire", &layout)?,
-            ids: IdLayout::new(settings.max_connections),
-            index_key: u64::from_le_bytes(sys::process::random()?),
-        };
-        segment.layout = layout.hash();
-        let header = segment.header();
-        header.magic.store_sync(MAGIC);
-        header.layout.store_sync(segment.layout);
-        segment.publish(None, settings);
-        for (record, bound) in segment.listeners().iter().zip(listeners) {
-            record.inherit(bound);
-        }
-        crate::table::index::init(&segment);
-        Ok(segment)
+            region: region(&layout)?,
+            ids: IdLayout::new(shape.slots),
+            index_key,
+        })
     }
 
     /// Publishes settings that can change while running: those that are not what they were before. False:
@@ -201,12 +343,27 @@ impl Segment {
         core::array::from_fn(|i| self.header().live.get(i).map_or(0, Word::load_sync))
     }
 
+    /// Everything becomes what `word` says.
+    #[cfg(test)]
+    pub fn scribble(&self, mut word: impl FnMut() -> u64) {
+        for cell in self.region.words() {
+            cell.set(word());
+        }
+    }
+
     #[allow(clippy::indexing_slicing)] // the layout has exactly one header
     pub fn header(&self) -> &Header {
         &self.region.slice(self.header)[0]
     }
     pub fn bytes(&self) -> usize {
         self.region.bytes()
+    }
+    /// Slots that were ever used.
+    pub fn touched_slots(&self) -> &[Slot] {
+        let touched = self.header().gauges.slots_touched.get();
+        let all = self.slots();
+        let touched = usize::try_from(touched).unwrap_or(usize::MAX);
+        all.get(..touched).unwrap_or(all)
     }
     pub fn ids(&self) -> IdLayout {
         self.ids
@@ -250,6 +407,12 @@ impl Segment {
         Participants {
             records: self.region.slice(self.participants),
         }
+    }
+    /// -1: it is no worker.
+    pub fn worker_index(&self, holder: Holder) -> i32 {
+        self.participants()
+            .get(holder)
+            .map_or(-1, |record| (record.worker.get() as i32).wrapping_sub(1))
     }
     pub fn workers(&self) -> &[WorkerRecord] {
         self.region.slice(self.workers)
@@ -310,8 +473,7 @@ impl Segment {
         self.participants()
             .records
             .iter()
-            .map(|r| r.counters.get(counter))
-            .sum()
+            .fold(0, |sum, r| sum.wrapping_add(r.counters.get(counter)))
     }
 
     /// The slot a public id names, with its generation, if that connection still exists.
@@ -337,5 +499,78 @@ impl Segment {
     }
     pub fn id_of(&self, index: u32, generation: u32) -> u32 {
         self.ids.public(index, generation)
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(miri))]
+mod tests {
+    use super::*;
+
+    fn segment(proxied: bool) -> Segment {
+        let mut settings = Settings::new(2);
+        settings.set("max_connections", "300").unwrap();
+        Segment::new(&settings, &[Addr::v4([127, 0, 0, 1], 5060)], proxied).unwrap()
+    }
+
+    fn view(segment: &Segment) -> Result<Segment, Foreign> {
+        Segment::view(segment.region.fd().unwrap())
+    }
+
+    #[test]
+    fn who_looks_from_outside_finds_everything_where_it_is() {
+        for proxied in [false, true] {
+            let made = segment(proxied);
+            let seen = view(&made).unwrap();
+            made.slots()[299].output.user.store_sync(7);
+            assert_eq!(seen.slots()[299].output.user.load_sync(), 7);
+            assert_eq!(seen.slots().len(), 300);
+            assert_eq!(seen.wire(0).is_some(), proxied);
+            assert_eq!(seen.listeners()[0].bound().port, 5060);
+            let last = made.partial_blocks().blocks.len() - 1;
+            made.partial_blocks().used[last / 64].store_sync(1 << 63);
+            assert_eq!(seen.partial_blocks().in_use(), 1);
+            let mut settings = Settings::new(1);
+            seen.apply_live(&mut settings);
+            assert_eq!(settings.send_timeout_ms, 10_000);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_before_anything_is_read() {
+        let made = segment(false);
+        let header = made.header();
+        header.version.store_sync(LAYOUT_VERSION + 1);
+        assert_eq!(
+            view(&made).err(),
+            Some(Foreign::Version(LAYOUT_VERSION + 1))
+        );
+        header.version.store_sync(LAYOUT_VERSION);
+        for word in 0..8 {
+            let before = header.shape[word].get();
+            for wrong in [before + 1, 0, u32::MAX, 1 << 19] {
+                if wrong != before && (word != 5 || wrong == 1) {
+                    header.shape[word].store_sync(wrong);
+                    assert_eq!(view(&made).err(), Some(Foreign::Layout), "{word} {wrong}");
+                }
+            }
+            header.shape[word].store_sync(before);
+        }
+        assert!(view(&made).is_ok());
+        header.layout.store_sync(1);
+        assert_eq!(view(&made).err(), Some(Foreign::Layout));
+        header.magic.store_sync(0);
+        assert_eq!(view(&made).err(), Some(Foreign::NoSegment));
+        assert!(matches!(Segment::view(-1), Err(Foreign::System(_))));
+    }
+
+    #[test]
+    fn pages_that_nobody_used_are_not_looked_at() {
+        let made = segment(false);
+        assert!(made.touched_slots().is_empty());
+        made.header().gauges.slots_touched.set(2);
+        assert_eq!(made.touched_slots().len(), 2);
+        made.header().gauges.slots_touched.set(u64::MAX);
+        assert_eq!(made.touched_slots().len(), 300);
     }
 }

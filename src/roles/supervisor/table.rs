@@ -90,6 +90,8 @@ impl Supervisor {
             .add(opening.fd.as_raw(), token(index, generation), interest)
             .ok()?;
         self.free.pop_front();
+        let touched = &segment.header().gauges.slots_touched;
+        touched.set(touched.get().max(u64::from(index) + 1));
 
         slot.set_addresses(opening.remote, opening.local);
         let mut flags = opening.lane << flag::LANE_SHIFT;
