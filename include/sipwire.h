@@ -368,6 +368,25 @@ extern "C" {
  */
 #define SIPWIRE_LISTENER_CLOSED 4
 
+/**
+ * Sections of sipwire_dump: version, time, statistics.
+ */
+#define SIPWIRE_DUMP_STATS 1
+
+#define SIPWIRE_DUMP_WORKERS 2
+
+#define SIPWIRE_DUMP_PARTICIPANTS 4
+
+#define SIPWIRE_DUMP_LISTENERS 8
+
+#define SIPWIRE_DUMP_CONNECTIONS 16
+
+#define SIPWIRE_DUMP_BLACKLIST 32
+
+#define SIPWIRE_DUMP_SETTINGS 64
+
+#define SIPWIRE_DUMP_ALL 127
+
 #define SIPWIRE_ROLE_SUPERVISOR 1
 
 #define SIPWIRE_ROLE_WORKER 2
@@ -1086,6 +1105,8 @@ typedef struct sipwire_api {
                          size_t size);
   int64_t (*sipwire_get)(struct sipwire_instance *instance, const char *key, char *buffer, size_t size);
   int32_t (*sipwire_log_drain)(struct sipwire_instance *instance);
+  int64_t (*sipwire_dump)(struct sipwire_instance *instance, uint32_t what, char *buffer, size_t size);
+  int64_t (*sipwire_prometheus)(struct sipwire_instance *instance, char *buffer, size_t size);
 } sipwire_api;
 
 /**
@@ -1960,6 +1981,39 @@ int64_t sipwire_get(struct sipwire_instance *instance, const char *key, char *bu
  * Pointers: `instance` lives.
  */
 int32_t sipwire_log_drain(struct sipwire_instance *instance);
+
+/**
+ * The text of what `what` says, SIPWIRE_DUMP_... combined: sections that begin with a line "[name]", then a
+ * fact a line. NUL-terminated and cut off to `size` bytes. For people: lines and words may change from one
+ * version to the next. With SIPWIRE_DUMP_CONNECTIONS about 200 bytes for each connection.
+ *
+ * Memory is allocated for the text. The instance may be in any state, also one in which nobody serves it. What
+ * was true at one instant need not be at the next: two calls give texts of different length.
+ *
+ * Returns: the whole length without the NUL (the rule of snprintf); SIPWIRE_E_ARGUMENT: also, `what` is 0
+ * or has bits that are none.
+ * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives; `buffer` has room for `size` bytes or is NULL.
+ */
+int64_t sipwire_dump(struct sipwire_instance *instance,
+                     uint32_t what,
+                     char *buffer,
+                     size_t size);
+
+/**
+ * The statistics in the text exposition format of Prometheus (0.0.4, to be served as "text/plain;
+ * version=0.0.4"): those of sipwire_stats and sipwire_worker_stats, names with "sipwire_" in front and, of
+ * what only grows, "_total" behind; slots_total and blocks_total, which do not, end in "_max".
+ * NUL-terminated and cut off to `size` bytes: 32768 are enough for 32 workers. The host serves it, by
+ * whatever speaks HTTP there. Memory is allocated for the text.
+ *
+ * Returns: the whole length without the NUL (the rule of snprintf); SIPWIRE_E_ARGUMENT.
+ * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
+ *
+ * Pointers: `instance` lives; `buffer` has room for `size` bytes or is NULL.
+ */
+int64_t sipwire_prometheus(struct sipwire_instance *instance, char *buffer, size_t size);
 
 /**
  * The one symbol that a host which loads the library has to look up. `abi`: SIPWIRE_ABI of the header with which
