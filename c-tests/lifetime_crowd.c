@@ -18,7 +18,7 @@ int main(int argc, char **argv) {
   for (int i = 0; i < CROWD; i++) h_write_text(peer[i], h_request("OPTIONS", "silent", "X-Silent: 1\r\n", NULL));
   WAIT_NUM(CROWD, h_total(EV_MESSAGE));
   set_live("connection_lifetime", "1500ms");
-  WAIT_NUM(CROWD, STAT(givebacks));
+  WAIT(STAT(givebacks) >= CROWD, "all are given back"); /* one may have been lent twice: its worker was slow to say so */
   uint64_t after = h_now_ms();
   for (int i = 0; i < CROWD; i++) {
     WAIT(h_find(EV_CLOSE, id[i], NULL), "its lifetime is over");

@@ -115,7 +115,7 @@ def steps():
         for path in sorted((TOP / "src" / floor).rglob("*.rs")):
             if "tests" in path.parts or path.name == "tests.rs":
                 continue
-            lines = path.read_text().split("#[cfg(test)]")[0].split("\n")
+            lines = path.read_text().split("\n#[cfg(test)]")[0].split("\n")
             passed_on = functions_that_pass_on(lines)
             function = ""
             for i, line in enumerate(lines):
