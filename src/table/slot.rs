@@ -152,6 +152,11 @@ mod marker {
     shared!(Slot);
 }
 
+/// By it a connection is known in polls: in the supervisor's, where a worker may arm it, and in its worker's.
+pub fn token(index: u32, generation: u32) -> u64 {
+    u64::from(generation) << 32 | u64::from(index)
+}
+
 impl Slot {
     pub fn remote(&self) -> Addr {
         Addr::from_words(core::array::from_fn(|i| {

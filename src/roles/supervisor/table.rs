@@ -14,7 +14,7 @@ use crate::sync::{Ordering, Word};
 use crate::sys::Fd;
 use crate::sys::poll::{Interest, Ready};
 use crate::table::segment::Segment;
-use crate::table::slot::{Slot, flag, post, unpack_reason};
+use crate::table::slot::{Slot, flag, post, token, unpack_reason};
 use crate::table::{index, partial, phase};
 
 /// The timer links of all slots, for the wheel.
@@ -60,10 +60,6 @@ pub struct Opening<'a> {
 const DEFER_MS: u64 = 5;
 /// Connections without room for their input that are read again in one tick.
 const NO_ROOM_PER_TICK: usize = 64;
-
-pub fn token(index: u32, generation: u32) -> u64 {
-    u64::from(generation) << 32 | u64::from(index)
-}
 
 impl Supervisor {
     /// Puts a connection into a free slot and into the index. `None`: no slot is free, or the poll

@@ -26,7 +26,7 @@ use crate::sys::clock::monotonic_ms;
 use crate::sys::poll::{self, Interest, Poll, Ready};
 use crate::table::phase;
 use crate::table::segment::WorkerRecord;
-use crate::table::slot::{Slot, post};
+use crate::table::slot::{Slot, post, token};
 use hold::HoldList;
 use std::os::fd::RawFd;
 use turn::{After, READ_BYTES};
@@ -430,7 +430,7 @@ impl Worker {
                     .get(index)
                     .filter(|held| held.generation == reading.generation());
                 if known.is_none() {
-                    let token = u64::from(reading.generation()) << 32 | u64::from(index);
+                    let token = token(index, reading.generation());
                     // EEXIST: registered for an earlier lend that was taken from us.
                     if self.poll.add(fd, token, READ).is_err()
                         && self.poll.modify(fd, token, READ).is_err()
@@ -484,7 +484,7 @@ impl Worker {
         let poll = self.context.supervisors_poll();
         let poll = poll.filter(|_| is_plain(slot) && !slot.has_kept_input());
         // While it is ours: afterwards the number may soon be another connection's.
-        let token = u64::from(reading.generation()) << 32 | u64::from(index);
+        let token = token(index, reading.generation());
         let arms = |poll| poll::epoll_modify(poll, fd, token, ONCE).is_ok();
         if !poll.is_some_and(arms) {
             return self.give_back(index, slot, reading, Some(fd), 0);
