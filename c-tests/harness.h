@@ -285,7 +285,7 @@ bool h_ledger_settled(void); /* the same as a question, for WAIT */
  * before it could note that. `returned_not`: sends that were begun and did not return. */
 typedef struct h_account { uint32_t received, lost, failed, both, returned_not, wrong_number; const char *wrong; } h_account;
 h_account h_ledger_account(uint32_t tag, bool one_connection);
-void h_ledger_forget(uint32_t tag); /* its numbers begin anew */
+void h_ledger_count_from(uint32_t tag, uint32_t number); /* the account leaves out the ones before; each still comes once, in order */
 
 /* Functions that can fail say where the test called them. */
 void h_at(const char *file, int line);

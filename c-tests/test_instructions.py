@@ -20,7 +20,7 @@ def test_every_operation_is_recorded_and_nothing_else(program):
     assert counting.names(program) == list(counting.recorded())
 
 
-@pytest.mark.parametrize("name", counting.recorded())
+@pytest.mark.parametrize("name", [name for name in counting.recorded() if name not in counting.NOT_OURS])
 def test_instructions(program, name):
     counted, known = counting.count(program, name), counting.recorded()[name]
     assert abs(counted - known) <= max(ALLOWED * known, 1), (

@@ -29,9 +29,11 @@ void h_ledger_receive(h_peer *peer) {
   while (h_next(peer, &frame)) h_ledger_take(&frame);
 }
 
+static uint32_t first_counted[MAX_TAGS];
+
 h_account h_ledger_account(uint32_t tag, bool one_connection) {
   h_account a = {0};
-  for (uint32_t number = 0; number < MAX_NUMBERS && mem->ledger[tag][number]; number++) {
+  for (uint32_t number = first_counted[tag]; number < MAX_NUMBERS && mem->ledger[tag][number]; number++) {
     uint8_t marks = mem->ledger[tag][number];
     bool refused = marks & REFUSED, received = marks & RECEIVED, failed = marks & FAILED;
     const char *wrong = NULL;
@@ -49,10 +51,7 @@ h_account h_ledger_account(uint32_t tag, bool one_connection) {
   return a;
 }
 
-void h_ledger_forget(uint32_t tag) {
-  last_taken[tag] = 0;
-  for (uint32_t number = 0; number < MAX_NUMBERS && mem->ledger[tag][number]; number++) mem->ledger[tag][number] = 0;
-}
+void h_ledger_count_from(uint32_t tag, uint32_t number) { first_counted[tag] = number; }
 
 static const char *ledger_wrong(uint32_t *tag_out, uint32_t *number_out) {
   for (uint32_t tag = 0; tag < MAX_TAGS; tag++)
