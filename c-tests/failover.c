@@ -67,7 +67,8 @@ static void fails_with(cause why) {
   sipwire_addr addr;
   int fd = h_listener_small(8, 4096, &addr);
   sipwire_target target = h_to_addr(&addr);
-  CHECK(h_send_numbered_here(&target, tag, 0, SIZE) > 0, "the first message");
+  int32_t rc = h_send_numbered_here(&target, tag, 0, SIZE);
+  CHECK(rc > 0, "the first message: %d (%s)", rc, sipwire_strerror(rc));
   h_peer *peer = h_accept(fd);
   peer->paused = true;
   uint32_t id = 0, sent = 1;
@@ -77,7 +78,7 @@ static void fails_with(cause why) {
     case RESET: h_reset(peer); break;
     case UNREAD: set_live("send_timeout", "500ms"); break;
     case FULL:
-      for (int32_t rc = 0; rc >= 0;) rc = h_send_numbered_here(&target, tag, sent, SIZE), sent += rc >= 0;
+      for (rc = 0; rc >= 0;) rc = h_send_numbered_here(&target, tag, sent, SIZE), sent += rc >= 0;
       break;
     case HOST: /* what is queued is still to be written, and nobody reads it */
       CHECK_RC(SIPWIRE_OK, sipwire_conn_close(h_instance, id));

@@ -455,6 +455,7 @@ void h_start(int workers) {
   WAIT(STAT(workers) == (uint64_t)workers && h_total(EV_WORKER_START) == (uint64_t)workers,
        "%llu of %d workers run, %llu called on_worker_start", (unsigned long long)STAT(workers), workers,
        (unsigned long long)h_total(EV_WORKER_START));
+  for (int i = 0; i < workers && h_mode == H_PROCESSES; i++) WAIT(polls_of(h_worker_pid(i)) == 2, "worker %d has %d polls", i, polls_of(h_worker_pid(i)));
   first_blocks = STAT(blocks_used);
 }
 

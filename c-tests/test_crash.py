@@ -46,6 +46,7 @@ EXEMPT = {
     ("src/table/segment.rs", "publish"): ("passed only when a value differs",),
     ("src/table/segment.rs", "scribble"): ("a test's own",),
     ("src/table/segment.rs", "violation"): (SCRIBBLE,),
+    ("src/roles/worker/mod.rs", "give_back_armed"): (RACE, "self.context.post("),
     ("src/roles/batch.rs", "put_to_batch"): (RACE, "self.context.post"),
     ("src/roles/batch.rs", "write"): ("behind the peer's FIN, when the kernel takes a part, or a race; only posts, while it is in Reading", "context.post("),
     ("src/roles/batch.rs", "write_queue"): (RACE, "slot.want"),
@@ -90,7 +91,6 @@ EXEMPT = {
     ("src/roles/worker/mod.rs", "on_lend"): (NO_FDS, "if slot.swap_owner", "context.post"),
     ("src/roles/worker/mod.rs", "after_turn"): (RACE, "if ending"),
     ("src/roles/worker/mod.rs", "close"): (RACE,),
-    ("src/roles/worker/mod.rs", "give_back_armed"): ("only in the supervisor's process, which dies as one",),
     ("src/roles/worker/turn.rs", "turn"): (RACE, "slot.want"),
     ("src/roles/worker/turn.rs", "park"): (RACE, ".want(", "full.store_sync"),
 }

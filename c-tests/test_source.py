@@ -163,7 +163,7 @@ CANNOT_SLEEP = {
     "getsockname": ("sock", "", "tells"),
     "getpeername": ("sock", "", "tells"),
     "ioctl": ("sock:unsent_bytes", "TIOCOUTQ", "tells"),
-    "fcntl": ("sock:take_over|map:seal|map:view", "F_DUPFD_CLOEXEC|F_(?:ADD|GET)_SEALS", "descriptor flags and seals, no lock (see below)"),
+    "fcntl": ("mod:moved_to|sock:take_over|map:seal|map:view", "F_DUPFD_CLOEXEC|F_(?:ADD|GET)_SEALS", "descriptor flags and seals, no lock (see below)"),
     "close": ("mod:close", "", "without SO_LINGER the kernel does what is left by itself"),
     "epoll_ctl": ("poll:control|poll:delete", "", "notes it"),
     "memfd_create": ("map", "", "memory"),

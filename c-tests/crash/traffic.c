@@ -160,8 +160,11 @@ void traffic_open(bool reject, bool stall) {
     pauses->to_end = i;
     if (i) h_half_close(pauses->peer);
   }
-  talk *flood = talk_open(FULL, "X-Flood: 1\r\nX-Silent: 1\r\n");
-  ask(flood);
+  for (int i = 0; i < 2; i++) { /* in turn, so that each worker gets one */
+    talk *flood = talk_open(FULL, "X-Flood: 1\r\nX-Silent: 1\r\n");
+    flood->may_end = !reject;
+    ask(flood);
+  }
   for (int i = 0; i < 3; i++) ask(talk_open(HOST_ENDS, host_ends[i]));
   for (int i = 0; i < 3; i++) {
     talk *t = talk_open(BAD, NULL);
@@ -181,7 +184,7 @@ void traffic_open(bool reject, bool stall) {
   write_part(proxied, proxied->length);
   ask(proxied);
   reader = talk_open(READER, NULL), slow = talk_open(SLOW, NULL), full = talk_open(FULL, NULL), gone = talk_open(READER, NULL);
-  full->may_end = flood->may_end = !reject, gone->may_end = true;
+  full->may_end = !reject, gone->may_end = true;
   shared->reader_addr = reader->peer->local;
   shared->reader = shared->slow = shared->full = shared->gone = 0;
   shared->begin = shared->done = shared->leave = shared->worker_leaves = false;

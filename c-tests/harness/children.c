@@ -165,6 +165,21 @@ int h_count_fds(pid_t pid) {
   return n - (dir && pid == getpid()); /* the directory itself */
 }
 
+/* Polls that the process has: its own, and the supervisor's if that was passed to it. */
+static int polls_of(pid_t pid) {
+  char path[300], target[64];
+  snprintf(path, sizeof path, "/proc/%d/fd", pid);
+  DIR *dir = opendir(path);
+  int n = 0;
+  for (struct dirent *entry; dir && (entry = readdir(dir));) {
+    snprintf(path, sizeof path, "/proc/%d/fd/%s", pid, entry->d_name);
+    ssize_t length = readlink(path, target, sizeof target - 1);
+    if (length > 0) n += strncmp(target, "anon_inode:[eventpoll]", (size_t)length) == 0;
+  }
+  if (dir) closedir(dir);
+  return n;
+}
+
 /* Pages of files are left out: they come and go with what code runs. */
 h_memory h_memory_of(pid_t pid) {
   char path[64], text[4096];

@@ -18,6 +18,9 @@ pub struct Passing {
 }
 
 impl Passing {
+    /// The slot of no connection: the fd is the supervisor's poll.
+    pub const POLL: u32 = u32::MAX;
+
     pub fn to_bytes(self) -> [u8; 12] {
         let mut bytes = [0; 12];
         for (chunk, word) in bytes
@@ -85,12 +88,10 @@ impl Duplicates {
             .then(|| (word as u32).wrapping_sub(1) as RawFd)
     }
 
-    /// Keeps `fd`; what was kept for the slot before is closed. Above the limit another one goes;
+    /// Keeps `fd`; what was kept for the slot before is closed, so the caller has looked that it is an earlier
+    /// connection's. Above the limit another one goes;
     /// `pinned` says which slots may not (the worker holds them).
     pub fn put(&mut self, slot: u32, generation: u32, fd: Fd, pinned: impl Fn(u32) -> bool) {
-        if self.get(slot, generation).is_some() {
-            return; // the one we have is as good, and may be registered
-        }
         self.drop_slot(slot);
         // Without memory it is closed: the lend comes back as one without fd.
         if self.reserve().is_err() {

@@ -15,6 +15,7 @@ use crate::sync::Word;
 use crate::sys::event::EventFd;
 use crate::sys::fdpass::{self, Receive};
 use crate::sys::{self, Fd, RawFd};
+use crate::table::slot::Slot;
 
 /// Blocks a participant keeps between two sends.
 pub const KEPT_BLOCKS: usize = 4;
@@ -72,6 +73,8 @@ pub struct Member {
     wake: EventFd,
     /// Our end of the channel through which the supervisor passes fds; none in its own process.
     channel: RefCell<Option<Fd>>,
+    /// The poll of the supervisor at the other end of the channel, for a worker.
+    supervisors_poll: RefCell<Option<Fd>>,
     /// The supervisor's epoch we announced ourselves to.
     announced_to: Cell<Option<u64>>,
     announce_again_ms: Cell<u64>,
@@ -133,6 +136,7 @@ impl Member {
             worker,
             wake,
             channel: RefCell::new(None),
+            supervisors_poll: RefCell::new(None),
             announced_to: Cell::new(None),
             announce_again_ms: Cell::new(0),
             duplicates: RefCell::new(duplicates),
@@ -229,9 +233,23 @@ impl Member {
         fds.extend(pidfd.as_ref().map(Fd::as_raw));
         let sent = pass(&fds);
         if sent {
-            *self.channel.borrow_mut() = Some(ours);
+            self.use_channel(Some(ours));
         }
         sent
+    }
+
+    /// What came through the one before ends with it.
+    fn use_channel(&self, channel: Option<Fd>) {
+        *self.supervisors_poll.borrow_mut() = None;
+        *self.channel.borrow_mut() = channel;
+    }
+
+    /// The poll in which the supervisor waits for connections by this fd and number, if we can reach it.
+    pub fn supervisors_poll(&self, context: &Context, slot: &Slot, fd: RawFd) -> Option<RawFd> {
+        context.supervisors_poll().or_else(|| {
+            let poll = self.supervisors_poll.borrow().as_ref().map(Fd::as_raw);
+            poll.filter(|_| slot.identity.fd.load_sync() == fd)
+        })
     }
 
     pub fn wake_fd(&self) -> &EventFd {
@@ -283,12 +301,7 @@ impl Member {
                     if let (Some(passing), Some(fd)) = (passing, fd)
                         && passing.epoch == self.epoch
                     {
-                        self.duplicates.borrow_mut().put(
-                            passing.slot,
-                            passing.generation,
-                            fd,
-                            &pinned,
-                        );
+                        self.keep(context, passing, fd, &pinned);
                     }
                 }
                 Receive::Empty => return true,
@@ -296,6 +309,25 @@ impl Member {
                 Receive::Failed(_) => return true,
             }
         }
+    }
+
+    /// A worker keeps a connection's fd under the number that it has with the supervisor, if that is free.
+    fn keep(&self, context: &Context, passing: Passing, fd: Fd, pinned: impl Fn(u32) -> bool) {
+        if passing.slot == Passing::POLL {
+            *self.supervisors_poll.borrow_mut() = Some(fd);
+            return;
+        }
+        let mut duplicates = self.duplicates.borrow_mut();
+        if duplicates.get(passing.slot, passing.generation).is_some() {
+            return; // the one we have is as good, and may be registered
+        }
+        let slot = context.segment.slot(passing.slot);
+        let number = slot.map_or(-1, |slot| slot.identity.fd.load_sync());
+        let fd = match self.supervisors_poll.borrow().as_ref() {
+            Some(_) if number >= 0 => fd.moved_to(number),
+            _ => fd,
+        };
+        duplicates.put(passing.slot, passing.generation, fd, pinned);
     }
 
     /// The supervisor that knew us has ended. Before one knows us we wait for it.
@@ -319,7 +351,7 @@ impl Member {
                 self.announced_to.set(None);
                 self.announce_again_ms
                     .set(sys::clock::monotonic_ms() + ANNOUNCE_AGAIN_MS);
-                *self.channel.borrow_mut() = None;
+                self.use_channel(None);
                 ChannelClosed::NotKnown
             }
             Some(claim) => {

@@ -46,6 +46,22 @@ impl Fd {
         self.0
     }
 
+    /// The same at this number, where that is free; else it stays what it is. The kernel's poll knows a
+    /// registration by descriptor and number both, so only that one can change what another process has
+    /// registered (epoll_ctl(2), Q&A 6).
+    #[cfg_attr(crash_points, track_caller)]
+    pub fn moved_to(self, number: RawFd) -> Fd {
+        if number == self.0 {
+            return self;
+        }
+        // SAFETY: no pointers. The lowest free number from this one on: if that is another, it is closed.
+        let moved = retry(|| unsafe { libc::fcntl(self.0, libc::F_DUPFD_CLOEXEC, number) });
+        match moved.map(Fd) {
+            Ok(moved) if moved.0 == number => moved,
+            _ => self,
+        }
+    }
+
     /// Gives up ownership; [`close`] ends it later.
     pub fn into_raw(self) -> RawFd {
         let raw = self.0;

@@ -14,6 +14,8 @@ use crate::table::slot::Slot;
 const PROBE_MS: u64 = 250;
 /// Held connections of a stalled worker that are watched or returned in one tick.
 const PER_TICK: usize = 256;
+/// A tick is at least so frequent while anything is lent: it also shows the gauges what came back quietly.
+const QUIET_TICK_MS: u64 = 50;
 
 /// One worker as the supervisor sees it.
 #[derive(Default)]
@@ -23,9 +25,12 @@ pub struct Seat {
     pub stalled: bool,
     /// It got ring entries in this turn and sleeps: wake it once, at the end.
     pub wake: bool,
-    /// Entries taken from its ring and when that last grew: a worker that was stopped takes nothing.
+    /// Entries taken from its ring, and since when that stands with some in it: a worker that was stopped
+    /// takes nothing.
     pub ring_taken: u32,
     pub ring_moved_ms: u64,
+    /// The last look found it in a callback or with entries that it had let lie: it may be about to stall.
+    pub busy: bool,
     pub probed_ms: u64,
     /// Notices and ends it has to tell.
     pub notices: u32,
@@ -80,13 +85,16 @@ impl Supervisor {
     }
 
     pub(super) fn push(&mut self, seat: usize, entry: Entry, stamp: u64) -> bool {
-        let pushed = self
-            .context
-            .segment
-            .ring(seat)
-            .is_some_and(|ring| ring.push(entry.pack(), stamp));
+        let Some(ring) = self.context.segment.ring(seat) else {
+            return false;
+        };
+        let first = ring.is_empty();
+        let pushed = ring.push(entry.pack(), stamp);
         if let Some(seat) = self.seats.get_mut(seat) {
             seat.wake |= pushed;
+            if first {
+                seat.ring_moved_ms = self.now_ms;
+            }
         }
         pushed
     }
@@ -221,9 +229,26 @@ impl Supervisor {
             self.wake(seat.holder);
         }
     }
-    pub(super) fn needs_tick(&self) -> bool {
-        self.lent_count > 0
-            || !self.waiting.is_empty()
+
+    /// How long after the last tick the next one is due; `None`: nothing is to be looked after. While all
+    /// that is lent lies with workers that sleep, a stall's length: a callback that begins right behind a
+    /// look is seen when it becomes one.
+    pub(super) fn tick_every_ms(&self) -> Option<u64> {
+        if self.tick_serves() || self.seats.iter().any(|seat| seat.busy) {
+            Some(super::TICK_MS)
+        } else if self.lent_count > 0 {
+            Some(
+                self.live
+                    .worker_stall_ms
+                    .clamp(super::TICK_MS, QUIET_TICK_MS),
+            )
+        } else {
+            None
+        }
+    }
+
+    fn tick_serves(&self) -> bool {
+        !self.waiting.is_empty()
             || !self.deferred.is_empty()
             || !self.closes.is_empty()
             || !self.notices.is_empty()
@@ -238,7 +263,8 @@ impl Supervisor {
 
     /// Looks for stalled workers (P3), while something is lent.
     pub(super) fn tick(&mut self) {
-        if !self.needs_tick() || self.now_ms < self.tick_ms + super::TICK_MS {
+        let due = self.tick_every_ms().map(|every| self.tick_ms + every);
+        if due.is_none_or(|due| self.now_ms < due) {
             return;
         }
         self.tick_ms = self.now_ms;
@@ -273,10 +299,13 @@ impl Supervisor {
                     holder,
                     stalled_ms > self.live.worker_hold_ms + stall_ms,
                 );
-            } else {
-                self.prune(seat, holder);
             }
         }
+        let gauges = &self.context.segment.header().gauges;
+        let idle = gauges.connections.get();
+        gauges
+            .idle
+            .set(idle.saturating_sub(u64::from(self.lent_count)));
     }
 
     /// A worker that is stopped while it only holds connections shows nothing: an entry in its ring
@@ -322,6 +351,7 @@ impl Supervisor {
             place.ring_moved_ms = now_ms;
         }
         place.ring_taken = taken;
+        place.busy = since != 0 || place.ring_moved_ms < now_ms;
         in_callback.max(now_ms.saturating_sub(place.ring_moved_ms))
     }
 
@@ -428,21 +458,8 @@ impl Supervisor {
         }
     }
 
-    /// Drops list entries that are no longer true, a few each tick. One that is back with us is armed:
-    /// its worker may be stopped between giving it back and saying so.
-    fn prune(&mut self, seat: usize, holder: Holder) {
-        let context = self.context.clone();
-        for index in lent::members(&context.segment, &self.lent_heads, seat, PER_TICK) {
-            self.prune_one(index, holder);
-        }
-        let gauges = &context.segment.header().gauges;
-        let lent = u64::from(self.lent_count);
-        gauges
-            .idle
-            .set(gauges.connections.get().saturating_sub(lent));
-    }
-
-    /// False: it is still its worker's.
+    /// Drops a list entry that is no longer true. One that is back with us is armed: its worker may be
+    /// stopped between giving it back and saying so. False: it is still its worker's.
     fn prune_one(&mut self, index: u32, holder: Holder) -> bool {
         let context = self.context.clone();
         let Some(slot) = context.segment.slot(index) else {

@@ -390,8 +390,8 @@ impl Supervisor {
         let header = self.context.segment.header();
         let mut due: Option<u64> = self.wheel.next_ms();
         let mut offer = |at: u64| due = Some(due.map_or(at, |d| d.min(at)));
-        if self.needs_tick() {
-            offer(self.tick_ms + TICK_MS);
+        if let Some(every) = self.tick_every_ms() {
+            offer(self.tick_ms + every);
         }
         if let Some(at) = self.accept_resume_ms {
             offer(at);

@@ -9,7 +9,7 @@ use crate::roles::notice::Entry;
 use crate::shm::counters::Counter;
 use crate::sync::Word;
 use crate::sys::fdpass::{self, Passed, Receive};
-use crate::sys::{self, Fd};
+use crate::sys::{self, Fd, RawFd};
 use crate::table::slot::Slot;
 
 /// A sender that queues twice to a connection within this time is passed its fd.
@@ -115,11 +115,16 @@ impl Supervisor {
             if let Some(place) = self.peers.get_mut(usize::from(said.holder)) {
                 *place = peer;
             }
+            // In which a worker arms what it gives back; without it, it asks us to.
+            let wake = said.worker != 0
+                && !beside
+                && self.pass_fd(said.holder, Passing::POLL, 0, self.poll.fd());
             if let Some(seat) = said.worker.checked_sub(1)
                 && let Some(place) = self.seats.get_mut(seat as usize)
             {
                 *place = super::handoff::Seat {
                     holder: said.holder,
+                    wake,
                     ..Default::default()
                 };
             }
@@ -192,25 +197,34 @@ impl Supervisor {
     }
 
     fn pass(&mut self, holder: Holder, index: u32, slot: &Slot) -> bool {
-        let Some(peer) = self.peers.get_mut(usize::from(holder)) else {
-            return false;
-        };
-        let Some(channel) = peer.channel.as_ref() else {
-            return false;
-        };
-        let fd = slot.identity.fd.get();
-        let passing = Passing {
-            slot: index,
-            generation: slot.owner().generation(),
-            epoch: peer.epoch,
-        };
-        if fd < 0 || fdpass::pass(channel.as_raw(), &passing.to_bytes(), &[fd]) != Passed::Sent {
+        let (fd, generation) = (slot.identity.fd.get(), slot.owner().generation());
+        if fd < 0 || !self.pass_fd(holder, index, generation, fd) {
             return false;
         }
-        peer.passed_any = true;
+        if let Some(peer) = self.peers.get_mut(usize::from(holder)) {
+            peer.passed_any = true;
+        }
         slot.supervised
             .duplicates
             .set(slot.supervised.duplicates.get() | bit(holder));
+        self.count(Counter::FdsPassed, 1);
+        true
+    }
+
+    /// False: its channel is full, or there is none.
+    fn pass_fd(&self, holder: Holder, slot: u32, generation: u32, fd: RawFd) -> bool {
+        let Some(peer) = self.peers.get(usize::from(holder)) else {
+            return false;
+        };
+        let passing = Passing {
+            slot,
+            generation,
+            epoch: peer.epoch,
+        };
+        let passes = |channel: &Fd| fdpass::pass(channel.as_raw(), &passing.to_bytes(), &[fd]);
+        if peer.channel.as_ref().map(passes) != Some(Passed::Sent) {
+            return false;
+        }
         if let Some(record) = self.context.segment.participants().get(holder) {
             let passed = record.supervised.fds_passed.load_sync();
             record
@@ -218,7 +232,6 @@ impl Supervisor {
                 .fds_passed
                 .store_sync(passed.wrapping_add(1));
         }
-        self.count(Counter::FdsPassed, 1);
         true
     }
 

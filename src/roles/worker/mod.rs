@@ -27,7 +27,7 @@ use crate::sys::poll::{self, Interest, Poll, Ready};
 use crate::table::phase;
 use crate::table::segment::WorkerRecord;
 use crate::table::slot::{Slot, post, token};
-use hold::HoldList;
+use hold::{Held, HoldList};
 use std::os::fd::RawFd;
 use turn::{After, READ_BYTES};
 
@@ -54,6 +54,11 @@ const HANGUP_ONLY: Interest = Interest {
 };
 /// Ring entries taken in one step, so that held connections get their turn.
 const ENTRIES_PER_STEP: usize = 256;
+/// Holds ended in one step, so that data does not wait behind many that end at once.
+const ENDS_PER_STEP: usize = 32;
+/// A hold may last so much longer (and a 64th of it at most), so that those that end one after the other end
+/// together: the worker is woken once for all of them, and the supervisor too.
+const HOLD_SLACK_MS: u64 = 50;
 
 pub struct Worker {
     context: Arc<Context>,
@@ -240,8 +245,8 @@ impl Worker {
             }
         }
         self.ready = ready;
-        let more = self.take_lends();
-        self.end_holds(monotonic_ms());
+        let mut more = self.take_lends();
+        more |= self.end_holds(monotonic_ms());
         let version = context.segment.header().live_version.load_sync();
         if core::mem::replace(&mut self.live_version, version) != version {
             self.pick_up();
@@ -302,8 +307,13 @@ impl Worker {
             return Some(ANNOUNCE_AGAIN_MS);
         }
         let first = self.held.first()?;
-        let ends = first.data_ms + self.context.live().worker_hold_ms;
+        let ends = first.data_ms + self.longest_hold_ms();
         Some(ends.saturating_sub(monotonic_ms()))
+    }
+
+    fn longest_hold_ms(&self) -> u64 {
+        let hold_ms = self.context.live().worker_hold_ms;
+        hold_ms + (hold_ms / 64).min(HOLD_SLACK_MS)
     }
 
     fn take_lends(&mut self) -> bool {
@@ -478,10 +488,10 @@ impl Worker {
         }
     }
 
-    /// From Reading, with nothing for the supervisor to do but to wait for more: in its own process we arm
+    /// From Reading, with nothing for the supervisor to do but to wait for more: where we reach its poll we arm
     /// the connection there ourselves (P3), and it needs no waking for that.
     fn give_back_armed(&mut self, index: u32, slot: &Slot, reading: OwnerWord, fd: RawFd) {
-        let poll = self.context.supervisors_poll();
+        let poll = self.member.supervisors_poll(&self.context, slot, fd);
         let poll = poll.filter(|_| is_plain(slot) && !slot.has_kept_input());
         // While it is ours: afterwards the number may soon be another connection's.
         let token = token(index, reading.generation());
@@ -490,6 +500,7 @@ impl Worker {
             return self.give_back(index, slot, reading, Some(fd), 0);
         }
         self.end_hold(index, Some(fd));
+        self.member.duplicates.borrow_mut().drop_above_limit(index);
         if slot.swap_owner(reading, reading.to_supervisor(OwnerState::Idle)) {
             self.member.count(&self.context, Counter::Givebacks, 1);
             self.context.post_quietly(index, slot, post::ARMED);
@@ -538,13 +549,19 @@ impl Worker {
         }
     }
 
-    fn end_holds(&mut self, now_ms: u64) {
-        let hold_ms = self.context.live().worker_hold_ms;
+    /// True: more of them are over.
+    fn end_holds(&mut self, now_ms: u64) -> bool {
         let context = self.context.clone();
-        while let Some(held) = self.held.first() {
-            if held.data_ms + hold_ms > now_ms {
-                break;
-            }
+        let hold_ms = context.live().worker_hold_ms;
+        let late = |held: Held| held.data_ms + self.longest_hold_ms() <= now_ms;
+        if !self.held.first().is_some_and(late) {
+            return false;
+        }
+        for _ in 0..ENDS_PER_STEP {
+            let over = |held: &Held| held.data_ms + hold_ms <= now_ms;
+            let Some(held) = self.held.first().filter(over) else {
+                return false;
+            };
             let Some(slot) = context.segment.slot(held.slot) else {
                 self.held.remove(held.slot);
                 continue;
@@ -564,6 +581,7 @@ impl Worker {
                 self.held.remove(held.slot);
             }
         }
+        true
     }
 
     /// Orderly end: everything held goes back.
