@@ -1,11 +1,11 @@
-//! Gives the shared library its soname and, with feature `regen-header`, writes the C header.
+//! Gives the shared library that cargo links its soname and, with feature `regen-header`, writes the C header.
 //!
 //! The header goes to the file that SIPWIRE_HEADER names, else to OUT_DIR: a build never edits the
 //! source tree unasked, so read-only and vendored builds work. `make header` asks for
 //! include/sipwire.h, and a test compares that with a fresh one.
 
 // A build script ends with a message: that is what expect does.
-#![allow(clippy::expect_used)]
+#![allow(clippy::expect_used, clippy::panic)]
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -28,6 +28,7 @@ mod header {
     pub fn write() {
         println!("cargo::rerun-if-changed=src");
         println!("cargo::rerun-if-changed=include/cbindgen.toml");
+        println!("cargo::rerun-if-changed=include/sipwire.map");
         println!("cargo::rerun-if-env-changed=SIPWIRE_HEADER");
         let source = env!("CARGO_MANIFEST_DIR");
         let mut config = cbindgen::Config::from_file(format!("{source}/include/cbindgen.toml"))
@@ -51,7 +52,40 @@ mod header {
         let header = String::from_utf8(header).expect("a header is text");
         // What Rust calls safety are the rules of the pointers.
         let header = header.replace(" * # Safety\n * ", " * Pointers: ");
-        std::fs::write(out, header).expect("header is written");
+        let exports = std::fs::read_to_string(format!("{source}/include/sipwire.map"))
+            .expect("include/sipwire.map");
+        std::fs::write(out, with_since(&header, &exports)).expect("header is written");
+    }
+
+    /// Since which version there is a function, the linker's version script says: one place for both.
+    fn with_since(header: &str, exports: &str) -> String {
+        let mut since = std::collections::HashMap::new();
+        let mut version = "";
+        for line in exports.lines().map(str::trim) {
+            if let Some(name) = line.strip_suffix(" {") {
+                version = name.trim_start_matches("SIPWIRE_");
+            } else if let Some(function) = line.strip_suffix(';') {
+                since.insert(function, version);
+            }
+        }
+        let mut written = String::new();
+        // The end of a comment waits for the line behind it: only a function's has a version.
+        let mut lines = header.lines().peekable();
+        while let Some(line) = lines.next() {
+            let function = lines
+                .peek()
+                .filter(|_| line == " */")
+                .and_then(|next| next.split_once('(')?.0.split([' ', '*']).next_back());
+            if let Some(name) = function {
+                let version = since.get(name).unwrap_or_else(|| {
+                    panic!("include/sipwire.map lacks {name}: add it to the block of the version to come")
+                });
+                written += &format!(" * Since: {version}\n");
+            }
+            written += line;
+            written.push('\n');
+        }
+        written
     }
 
     /// Cargo.toml is the only place that states the version.

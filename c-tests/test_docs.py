@@ -23,14 +23,15 @@ import subprocess
 import time
 import xml.etree.ElementTree
 
+import header_text
 import pytest
 from run import BUILD, TOP, await_port, end_session, free_port, run_ok
-from test_header import declared_functions
 
 PAGES = [TOP / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md")] + sorted((TOP / "docs").glob("*.md"))
 MANUALS = sorted((TOP / "docs/man").glob("*.[1-9]"))
 HEADER = (TOP / "include/sipwire.h").read_text()
-CODE = re.sub(r"/\*.*?\*/", "", HEADER, flags=re.S)
+CODE = header_text.code()
+FUNCTIONS = header_text.functions().keys()
 STRICT = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-I", TOP / "include"]
 GIVEN = """#define _GNU_SOURCE
 #include <errno.h>
@@ -324,7 +325,7 @@ def is_setting(key):
 
 
 def unknown_names(page, text):
-    known = declared_functions() | TYPES
+    known = FUNCTIONS | TYPES
     for name in re.finditer(r"\b(sipwire_\w+)(?:\.(\w+))?", text):
         if name[1].endswith("_"):
             good = any(function.startswith(name[1]) for function in known)
@@ -367,7 +368,7 @@ def test_a_name_that_does_not_exist_is_found():
 
 def test_every_function_setting_callback_and_code_is_documented():
     text = "\n".join(page.read_text() for page in [*PAGES, *MANUALS])
-    missing = [name for name in declared_functions() | set(settings()) | CALLBACKS if not re.search(rf"\b{name}\b", text)]
+    missing = [name for name in FUNCTIONS | set(settings()) | CALLBACKS if not re.search(rf"\b{name}\b", text)]
     missing += [name for name in CONSTANTS if name.startswith(("SIPWIRE_E_", "SIPWIRE_SEND_")) and name not in text]
     reasons = (TOP / "docs/callbacks.md").read_text().partition("## Reasons")[2]
     named = {name.removeprefix("SIPWIRE_REASON_") for name in CONSTANTS if name.startswith("SIPWIRE_REASON_")} - {"COUNT"}
@@ -413,7 +414,7 @@ def prototypes_of_the_manual():
 def test_the_manual_has_the_prototype_of_every_function():
     assert dict(prototypes_of_the_manual()) == dict(prototypes_of_the_header())
     text = (TOP / "docs/man/sipwire.3").read_text().partition(".Sh DESCRIPTION")[2]
-    missing = [name for name in declared_functions() if not re.search(rf"^\.It Fn {name}\b|^\.Fn {name}\b", text, re.M)]
+    missing = [name for name in FUNCTIONS if not re.search(rf"^\.It Fn {name}\b|^\.Fn {name}\b", text, re.M)]
     assert not missing, missing
 
 

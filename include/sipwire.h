@@ -1,6 +1,10 @@
 /*
  * sipwire.h - TCP transport for SIP servers.
  *
+ * Of each function it says what it does, what it returns, who may call it, whether inside callbacks, whether it
+ * blocks, what its pointers point to and for how long ("lives": it was not freed), and since which version it is there.
+ * NULL where that is not allowed is SIPWIRE_E_ARGUMENT.
+ *
  * Generated from src/ffi/ by `make header`: change it there.
  */
 #ifndef SIPWIRE_H
@@ -115,7 +119,7 @@ extern "C" {
 #define SIPWIRE_E_SYSTEM -2300
 
 /**
- * A mistake of the library; the call did not complete.
+ * Of every function that returns a code: a mistake of the library; the call did not complete.
  */
 #define SIPWIRE_E_PANIC -2400
 
@@ -433,7 +437,8 @@ typedef struct sipwire_instance sipwire_instance;
 typedef struct sipwire_loop sipwire_loop;
 
 /**
- * An IP address and port. IPv4 in ip[0..3]; an IPv4-mapped IPv6 address is stored as IPv4.
+ * An IP address and port. IPv4 in ip[0..3]; an IPv4-mapped IPv6 address is stored as IPv4. It never
+ * grows, and so does not say its size.
  */
 typedef struct sipwire_addr {
   /**
@@ -642,7 +647,7 @@ typedef struct sipwire_log_record {
 } sipwire_log_record;
 
 /**
- * A piece of a message to send; the same layout as struct iovec.
+ * A piece of a message to send; the same layout as struct iovec, for good.
  */
 typedef struct sipwire_iov {
   const void *base;
@@ -1110,33 +1115,39 @@ typedef struct sipwire_api {
 } sipwire_api;
 
 /**
- * The version of the library that runs: major << 16 | minor << 8 | patch. Compare it with
- * SIPWIRE_VERSION_NUMBER of the header that was compiled.
+ * The version of the library that runs, to be compared with SIPWIRE_VERSION_NUMBER of the header that was
+ * compiled.
  *
+ * Returns: major << 16 | minor << 8 | patch.
  * Call from: anywhere, a signal handler included; in callbacks: yes; blocks: never.
+ * Since: 0.1
  */
 uint32_t sipwire_version_number(void);
 
 /**
- * The version of the library that runs as text, "0.1.0". Static, never NULL.
+ * The version of the library that runs as text.
  *
+ * Returns: "0.1.0", say; static, never NULL.
  * Call from: anywhere, a signal handler included; in callbacks: yes; blocks: never.
+ * Since: 0.1
  */
 const char *sipwire_version_string(void);
 
 /**
- * What a result code means, for a log line. Static text, never NULL; "unknown error" for a number that
- * is none.
+ * What the result `code` of a call means, for a log line.
  *
+ * Returns: static text, never NULL; "unknown error" for a number that is none.
  * Call from: anywhere, a signal handler included; in callbacks: yes; blocks: never.
+ * Since: 0.1
  */
 const char *sipwire_strerror(int32_t code);
 
 /**
- * What a SIPWIRE_REASON_ number means, for a log line. Static text, never NULL; "unknown reason" for a
- * number that is none.
+ * What `reason`, a SIPWIRE_REASON_ number, means, for a log line.
  *
+ * Returns: static text, never NULL; "unknown reason" for a number that is none.
  * Call from: anywhere, a signal handler included; in callbacks: yes; blocks: never.
+ * Since: 0.1
  */
 const char *sipwire_reason_text(int32_t reason);
 
@@ -1148,6 +1159,7 @@ const char *sipwire_reason_text(int32_t reason);
  * Call from: any thread, any process; in callbacks: yes; blocks: never.
  *
  * Pointers: `text` is NUL-terminated, `out` points to a sipwire_addr.
+ * Since: 0.1
  */
 int32_t sipwire_addr_parse(const char *text, struct sipwire_addr *out);
 
@@ -1159,6 +1171,7 @@ int32_t sipwire_addr_parse(const char *text, struct sipwire_addr *out);
  * Call from: any thread, any process; in callbacks: yes; blocks: never.
  *
  * Pointers: `addr` points to a sipwire_addr; `buffer` has room for `size` bytes or is NULL.
+ * Since: 0.1
  */
 size_t sipwire_addr_format(const struct sipwire_addr *addr, char *buffer, size_t size);
 
@@ -1173,6 +1186,7 @@ size_t sipwire_addr_format(const struct sipwire_addr *addr, char *buffer, size_t
  * Call from: any thread, any process; in callbacks: yes; blocks: never.
  *
  * Pointers: `source` and `destination` point to a sipwire_addr or are NULL; `buffer` has room for `size` bytes or is NULL.
+ * Since: 0.1
  */
 int32_t sipwire_proxy_header(int32_t version,
                              const struct sipwire_addr *source,
@@ -1186,6 +1200,7 @@ int32_t sipwire_proxy_header(int32_t version,
  *
  * Returns: the configuration; NULL: out of memory.
  * Call from: any thread; in callbacks: yes; blocks: never (reads the CPU quota's files the first time).
+ * Since: 0.1
  */
 struct sipwire_config *sipwire_config_new(void);
 
@@ -1195,6 +1210,7 @@ struct sipwire_config *sipwire_config_new(void);
  * Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
  *
  * Pointers: `config` came from sipwire_config_new and is not used afterwards.
+ * Since: 0.1
  */
 void sipwire_config_free(struct sipwire_config *config);
 
@@ -1209,6 +1225,7 @@ void sipwire_config_free(struct sipwire_config *config);
  * Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
  *
  * Pointers: `config` lives; `key` and `value` are NUL-terminated.
+ * Since: 0.1
  */
 int32_t sipwire_config_set(struct sipwire_config *config, const char *key, const char *value);
 
@@ -1216,9 +1233,11 @@ int32_t sipwire_config_set(struct sipwire_config *config, const char *key, const
  * Sets one setting by number. `value`: milliseconds for times, bytes for sizes, a count, 0 or 1 for
  * no or yes, the number of a word.
  *
- * Returns, call from, in callbacks, blocks: as sipwire_config_set.
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_SETTING: as sipwire_config_set.
+ * Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
  *
  * Pointers: `config` lives; `key` is NUL-terminated.
+ * Since: 0.1
  */
 int32_t sipwire_config_set_number(struct sipwire_config *config, const char *key, int64_t value);
 
@@ -1231,6 +1250,7 @@ int32_t sipwire_config_set_number(struct sipwire_config *config, const char *key
  * Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
  *
  * Pointers: `config` lives; `key` is NUL-terminated; `buffer` has room for `size` bytes or is NULL.
+ * Since: 0.1
  */
 int64_t sipwire_config_get(const struct sipwire_config *config, const char *key, char *buffer, size_t size);
 
@@ -1244,6 +1264,7 @@ int64_t sipwire_config_get(const struct sipwire_config *config, const char *key,
  * Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
  *
  * Pointers: `config` lives; `address` is NUL-terminated.
+ * Since: 0.1
  */
 int32_t sipwire_config_listen(struct sipwire_config *config, const char *address);
 
@@ -1261,6 +1282,7 @@ int32_t sipwire_config_listen(struct sipwire_config *config, const char *address
  * Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
  *
  * Pointers: `config` lives.
+ * Since: 0.1
  */
 int32_t sipwire_config_listen_fd(struct sipwire_config *config, int32_t fd);
 
@@ -1274,6 +1296,7 @@ int32_t sipwire_config_listen_fd(struct sipwire_config *config, int32_t fd);
  * Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
  *
  * Pointers: `config` lives; `key` and `value` are NUL-terminated.
+ * Since: 0.1
  */
 int32_t sipwire_config_listener_set(struct sipwire_config *config,
                                     int32_t listener,
@@ -1288,6 +1311,7 @@ int32_t sipwire_config_listener_set(struct sipwire_config *config,
  * Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
  *
  * Pointers: `config` lives or is NULL.
+ * Since: 0.1
  */
 const char *sipwire_config_error(const struct sipwire_config *config);
 
@@ -1304,7 +1328,9 @@ const char *sipwire_config_error(const struct sipwire_config *config);
  * Call from: before any fork of processes that are to take part; in callbacks: yes (of another
  * instance); blocks: never.
  *
- * Pointers: `config` lives; `callbacks` points to a table of its struct_size; `out` to a pointer.
+ * Pointers: `config` lives; `callbacks` points to a table of its struct_size; `user` is the host's affair; `out` points to a
+ * pointer.
+ * Since: 0.1
  */
 int32_t sipwire_new(struct sipwire_config *config,
                     const struct sipwire_callbacks *callbacks,
@@ -1319,6 +1345,7 @@ int32_t sipwire_new(struct sipwire_config *config,
  * blocks: as sipwire_stop, if threads run.
  *
  * Pointers: `instance` came from sipwire_new and is not used afterwards, by no thread.
+ * Since: 0.1
  */
 void sipwire_free(struct sipwire_instance *instance);
 
@@ -1327,13 +1354,14 @@ void sipwire_free(struct sipwire_instance *instance);
  * are at least 8 MiB (or RLIMIT_STACK, if that is more), all signals are blocked in them. They end with
  * sipwire_stop.
  *
- * Returns: SIPWIRE_OK; SIPWIRE_E_ROLE: already started, stopped, or this process takes part in another
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: already started, stopped, or this process takes part in another
  * way; SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is set). After a failure
  * nothing runs and it may be tried again.
- * Call from: any thread, outside callbacks. Do not fork afterwards, except to exec.
- * Blocks: until all threads run, some milliseconds.
+ * Call from: any thread, and do not fork afterwards, except to exec; in callbacks: no; blocks: until all threads run,
+ * some milliseconds.
  *
  * Pointers: `instance` lives until sipwire_free.
+ * Since: 0.1
  */
 int32_t sipwire_start(struct sipwire_instance *instance);
 
@@ -1342,12 +1370,13 @@ int32_t sipwire_start(struct sipwire_instance *instance);
  * and runs no host code. A new supervisor after one that died closes and reports (reason
  * SUPERVISOR_GONE) the old one's connections and serves the listeners on.
  *
- * Returns: SIPWIRE_OK after a stop; SIPWIRE_E_ROLE: another supervisor lives, or this process takes part
+ * Returns: SIPWIRE_OK after a stop; SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: another supervisor lives, or this process takes part
  * already; SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is set).
  * Call from: a process of its own, forked from the one that made the instance while that had no
- * other threads; not in callbacks. Blocks: until the stop.
+ * other threads; in callbacks: no; blocks: until the stop.
  *
  * Pointers: `instance` lives.
+ * Since: 0.1
  */
 int32_t sipwire_run_supervisor(struct sipwire_instance *instance);
 
@@ -1360,9 +1389,10 @@ int32_t sipwire_run_supervisor(struct sipwire_instance *instance);
  * again, it waits for a new one; SIPWIRE_E_ARGUMENT: no such worker; SIPWIRE_E_ROLE: that worker lives, or
  * this process takes part already, or the supervisor was told that this process died;
  * SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is set).
- * Call from: as sipwire_run_supervisor. Blocks: until the stop.
+ * Call from: as sipwire_run_supervisor; in callbacks: no; blocks: until the stop.
  *
  * Pointers: `instance` lives.
+ * Since: 0.1
  */
 int32_t sipwire_run_worker(struct sipwire_instance *instance, int32_t worker);
 
@@ -1377,6 +1407,7 @@ int32_t sipwire_run_worker(struct sipwire_instance *instance, int32_t worker);
  * blocks: never.
  *
  * Pointers: `instance` lives.
+ * Since: 0.1
  */
 int32_t sipwire_attach(struct sipwire_instance *instance);
 
@@ -1386,9 +1417,10 @@ int32_t sipwire_attach(struct sipwire_instance *instance);
  *
  * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_ROLE: a role (sipwire_start,
  * _run_, _loop_) runs in this process; SIPWIRE_E_REENTRANT: in a callback.
- * Call from: any thread, while no other one is in a call with the instance; blocks: never.
+ * Call from: any thread, while no other one is in a call with the instance; in callbacks: no; blocks: never.
  *
  * Pointers: `instance` lives.
+ * Since: 0.1
  */
 int32_t sipwire_detach(struct sipwire_instance *instance);
 
@@ -1402,6 +1434,7 @@ int32_t sipwire_detach(struct sipwire_instance *instance);
  * callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives.
+ * Since: 0.1
  */
 int32_t sipwire_process_died(struct sipwire_instance *instance, int32_t pid);
 
@@ -1414,6 +1447,7 @@ int32_t sipwire_process_died(struct sipwire_instance *instance, int32_t pid);
  * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives.
+ * Since: 0.1
  */
 int32_t sipwire_drain(struct sipwire_instance *instance, int64_t deadline_ms);
 
@@ -1425,10 +1459,11 @@ int32_t sipwire_drain(struct sipwire_instance *instance, int64_t deadline_ms);
  * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_REENTRANT: asked from a callback in the process of
  * sipwire_start: all ends, but this call did not wait for it.
  * Call from: any thread of any process that has the instance; where it does not wait also from a
- * signal handler. In callbacks: yes, see above. Blocks: in the process of sipwire_start, until the
+ * signal handler; in callbacks: yes, see above; blocks: in the process of sipwire_start, until the
  * running callbacks have returned and the rest is told, 5 s for the latter.
  *
  * Pointers: `instance` lives.
+ * Since: 0.1
  */
 int32_t sipwire_stop(struct sipwire_instance *instance);
 
@@ -1440,9 +1475,10 @@ int32_t sipwire_stop(struct sipwire_instance *instance);
  * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: such a supervisor or worker lives;
  * SIPWIRE_E_SHUTTING_DOWN; SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is
  * set). On failure *out is untouched.
- * Call from: the thread that will drive it; a thread may drive several. Not in callbacks. Blocks: never.
+ * Call from: the thread that will drive it; a thread may drive several; in callbacks: no; blocks: never.
  *
  * Pointers: `instance` lives longer than the loop; `out` points to a pointer.
+ * Since: 0.1
  */
 int32_t sipwire_loop_new(struct sipwire_instance *instance,
                          int32_t role,
@@ -1454,9 +1490,10 @@ int32_t sipwire_loop_new(struct sipwire_instance *instance,
  * not to be closed.
  *
  * Returns: the descriptor; SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: in a callback that a step runs.
- * Call from: the loop's thread; blocks: never.
+ * Call from: the loop's thread; in callbacks: no; blocks: never.
  *
  * Pointers: `loop_` lives.
+ * Since: 0.1
  */
 int32_t sipwire_loop_fd(const struct sipwire_loop *loop_);
 
@@ -1465,9 +1502,10 @@ int32_t sipwire_loop_fd(const struct sipwire_loop *loop_);
  * again after each step.
  *
  * Returns: 0 or more; -1: no time limit; SIPWIRE_E_ARGUMENT.
- * Call from: the loop's thread; blocks: never.
+ * Call from: the loop's thread; in callbacks: no; blocks: never.
  *
  * Pointers: `loop_` lives.
+ * Since: 0.1
  */
 int64_t sipwire_loop_timeout_ms(const struct sipwire_loop *loop_);
 
@@ -1481,6 +1519,7 @@ int64_t sipwire_loop_timeout_ms(const struct sipwire_loop *loop_);
  * Call from: the loop's thread; in callbacks: no; blocks: never.
  *
  * Pointers: `loop_` lives and is used by this thread only.
+ * Since: 0.1
  */
 int32_t sipwire_loop_step(struct sipwire_loop *loop_);
 
@@ -1491,6 +1530,7 @@ int32_t sipwire_loop_step(struct sipwire_loop *loop_);
  * Call from: the loop's thread; in callbacks: no (nothing happens); blocks: never.
  *
  * Pointers: `loop_` came from sipwire_loop_new and is not used afterwards.
+ * Since: 0.1
  */
 void sipwire_loop_free(struct sipwire_loop *loop_);
 
@@ -1502,6 +1542,7 @@ void sipwire_loop_free(struct sipwire_loop *loop_);
  * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives or is NULL.
+ * Since: 0.1
  */
 int32_t sipwire_listener_count(const struct sipwire_instance *instance);
 
@@ -1513,6 +1554,7 @@ int32_t sipwire_listener_count(const struct sipwire_instance *instance);
  * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives; `out` points to a sipwire_addr.
+ * Since: 0.1
  */
 int32_t sipwire_listener_addr(const struct sipwire_instance *instance,
                               int32_t index,
@@ -1530,6 +1572,7 @@ int32_t sipwire_listener_addr(const struct sipwire_instance *instance,
  * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives; `line` has room for `size` bytes or is NULL.
+ * Since: 0.1
  */
 int32_t sipwire_listener_state(const struct sipwire_instance *instance,
                                int32_t index,
@@ -1553,6 +1596,7 @@ int32_t sipwire_listener_state(const struct sipwire_instance *instance,
  * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives; `address` is NUL-terminated; `line` has room for `size` bytes or is NULL.
+ * Since: 0.1
  */
 int32_t sipwire_listener_add(struct sipwire_instance *instance, const char *address, char *line, size_t size);
 
@@ -1567,6 +1611,7 @@ int32_t sipwire_listener_add(struct sipwire_instance *instance, const char *addr
  * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives.
+ * Since: 0.1
  */
 int32_t sipwire_listener_remove(struct sipwire_instance *instance, int32_t index);
 
@@ -1595,11 +1640,12 @@ int32_t sipwire_listener_remove(struct sipwire_instance *instance, int32_t index
  * SIPWIRE_E_BLACKLISTED; SIPWIRE_E_CONN_QUEUE_FULL;
  * SIPWIRE_E_TOTAL_QUEUE_FULL: also, no block is free; SIPWIRE_E_TOO_LARGE: above max_message_size;
  * SIPWIRE_E_SHUTTING_DOWN: stopped, or a dial while draining; SIPWIRE_E_SUPERVISOR_GONE; SIPWIRE_E_ROLE: the
- * thread is ending; SIPWIRE_E_NO_MEMORY, SIPWIRE_E_SYSTEM, SIPWIRE_E_PANIC.
+ * thread is ending; SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is set).
  * on_capture runs inside, if the host has one and setting "capture" is yes.
  * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives; `target` points to a structure of its struct_size; `iov` to `iov_count` pieces.
+ * Since: 0.1
  */
 int32_t sipwire_send(struct sipwire_instance *instance,
                      const struct sipwire_target *target,
@@ -1619,11 +1665,12 @@ int32_t sipwire_send(struct sipwire_instance *instance,
  * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives.
+ * Since: 0.1
  */
 int32_t sipwire_refresh(struct sipwire_instance *instance);
 
 /**
- * A snapshot of a connection. Each value is true for some instant of the call, not all for the same
+ * A snapshot of connection `conn_id`. Each value is true for some instant of the call, not all for the same
  * one. `out->struct_size` is set by the caller.
  *
  * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_VERSION; SIPWIRE_E_NOT_ATTACHED;
@@ -1631,6 +1678,7 @@ int32_t sipwire_refresh(struct sipwire_instance *instance);
  * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives; `out` points to a structure whose struct_size is set.
+ * Since: 0.1
  */
 int32_t sipwire_conn_info_get(struct sipwire_instance *instance,
                               uint32_t conn_id,
@@ -1644,7 +1692,8 @@ int32_t sipwire_conn_info_get(struct sipwire_instance *instance,
  * untouched.
  * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
  *
- * Pointers: The pointers are valid; `local` may be NULL.
+ * Pointers: `instance` lives; `remote` and `local` point to a sipwire_addr, `local` may be NULL; `out_id` points to a number.
+ * Since: 0.1
  */
 int32_t sipwire_conn_find(struct sipwire_instance *instance,
                           const struct sipwire_addr *remote,
@@ -1659,7 +1708,8 @@ int32_t sipwire_conn_find(struct sipwire_instance *instance,
  * Returns: how many were written; SIPWIRE_E_ARGUMENT; SIPWIRE_E_VERSION; SIPWIRE_E_NOT_ATTACHED.
  * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
  *
- * Pointers: `out` has room for `capacity` structures of out[0].struct_size bytes.
+ * Pointers: `instance` lives; `cursor` points to a number; `out` has room for `capacity` structures of out[0].struct_size bytes.
+ * Since: 0.1
  */
 int32_t sipwire_conn_list(struct sipwire_instance *instance,
                           uint32_t *cursor,
@@ -1667,18 +1717,20 @@ int32_t sipwire_conn_list(struct sipwire_instance *instance,
                           size_t capacity);
 
 /**
- * Ends a connection (reason HOST): what was queued is written first, then our FIN goes out and input is
+ * Ends connection `conn_id` (reason HOST): what was queued is written first, then our FIN goes out and input is
  * dropped until the peer's, at most for the setting `linger`. on_close follows.
  *
  * Returns: SIPWIRE_OK: it will end; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_CONNECTION.
  * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives.
+ * Since: 0.1
  */
-int32_t sipwire_conn_close(struct sipwire_instance *instance, uint32_t conn_id);
+int32_t sipwire_conn_close(struct sipwire_instance *instance,
+                           uint32_t conn_id);
 
 /**
- * Keeps a number (or pointer) of the host's with the connection, 0 at first; callbacks show it as
+ * Keeps `user`, a number (or pointer) of the host's, with connection `conn_id`, 0 at first; callbacks show it as
  * conn_user. In a callback of this connection it is certain to reach it; elsewhere the host must know
  * that the connection has not ended: an id that is a moment too old may meet the next one in its place.
  *
@@ -1686,11 +1738,14 @@ int32_t sipwire_conn_close(struct sipwire_instance *instance, uint32_t conn_id);
  * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives.
+ * Since: 0.1
  */
-int32_t sipwire_conn_set_user(struct sipwire_instance *instance, uint32_t conn_id, uint64_t user);
+int32_t sipwire_conn_set_user(struct sipwire_instance *instance,
+                              uint32_t conn_id,
+                              uint64_t user);
 
 /**
- * This connection's own lifetime: `lifetime_ms` milliseconds from its last activity (data, a send, its
+ * The lifetime of connection `conn_id` alone: `lifetime_ms` milliseconds from its last activity (data, a send, its
  * return from a worker); 0: the setting connection_lifetime. It does not run while keep-alive is on
  * (sipwire_conn_set_keepalive, sipwire_conn_set_flow_timer).
  *
@@ -1699,11 +1754,14 @@ int32_t sipwire_conn_set_user(struct sipwire_instance *instance, uint32_t conn_i
  * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives.
+ * Since: 0.1
  */
-int32_t sipwire_conn_set_lifetime(struct sipwire_instance *instance, uint32_t conn_id, int64_t lifetime_ms);
+int32_t sipwire_conn_set_lifetime(struct sipwire_instance *instance,
+                                  uint32_t conn_id,
+                                  int64_t lifetime_ms);
 
 /**
- * Keep-alive as the client (RFC 5626 4.4.1), on a connection that we dialled or accepted: a double CRLF is
+ * Keep-alive as the client (RFC 5626 4.4.1), on connection `conn_id`, which we dialled or accepted: a double CRLF is
  * sent, and the peer answers with one CRLF. The time from one ping to the next is random between 80 % and
  * 100 % of `interval_ms` milliseconds: 10 to 14400000 (four hours); SIPWIRE_KEEPALIVE_DEFAULT: between 95 and
  * 120 seconds, the RFC's default where the peer gave no Flow-Timer; 0: off. The value of Flow-Timer, or of
@@ -1724,21 +1782,25 @@ int32_t sipwire_conn_set_lifetime(struct sipwire_instance *instance, uint32_t co
  * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives.
+ * Since: 0.1
  */
-int32_t sipwire_conn_set_keepalive(struct sipwire_instance *instance, uint32_t conn_id, int64_t interval_ms);
+int32_t sipwire_conn_set_keepalive(struct sipwire_instance *instance,
+                                   uint32_t conn_id,
+                                   int64_t interval_ms);
 
 /**
- * The peer has promised to send something, a ping at least, every `flow_timer_ms` milliseconds, because
- * the answer to its registration had a Flow-Timer (RFC 5626 5.4): 10 to 14400000 (four hours); 0: it has
- * not. When nothing arrives for so long and the setting flow_timer_grace, the connection is closed and
- * what is unsent reported, with SIPWIRE_REASON_FLOW_TIMER. Input that waits for a worker counts as
- * arrived. The time runs from the last input, or from this call if none was set before. Meanwhile the connection's
- * lifetime does not run.
+ * The peer of connection `conn_id` has promised to send something, a ping at least, every `flow_timer_ms`
+ * milliseconds, because the answer to its registration had a Flow-Timer (RFC 5626 5.4): 10 to 14400000 (four
+ * hours); 0: it has not. When nothing arrives for so long and the setting flow_timer_grace, the connection is
+ * closed and what is unsent reported, with SIPWIRE_REASON_FLOW_TIMER. Input that waits for a worker counts as
+ * arrived. The time runs from the last input, or from this call if none was set before. Meanwhile the
+ * connection's lifetime does not run.
  *
  * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: flow_timer_ms; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_CONNECTION.
  * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives.
+ * Since: 0.1
  */
 int32_t sipwire_conn_set_flow_timer(struct sipwire_instance *instance,
                                     uint32_t conn_id,
@@ -1759,13 +1821,14 @@ int32_t sipwire_conn_set_flow_timer(struct sipwire_instance *instance,
  * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives; `target` points to a structure of its struct_size; `out_bytes` is valid.
+ * Since: 0.1
  */
 int32_t sipwire_queued(struct sipwire_instance *instance,
                        const struct sipwire_target *target,
                        uint64_t *out_bytes);
 
 /**
- * Stops reading a connection until sipwire_conn_resume. What its peer sends waits in the kernel, whose
+ * Stops reading connection `conn_id` until sipwire_conn_resume. What its peer sends waits in the kernel, whose
  * window closes, so that the peer has to wait; nothing is lost. From inside an on_message of this
  * connection it is exact: no further message of it is delivered, not even one that was read together with
  * this one. From elsewhere a message whose delivery has begun, or begins in this instant, still comes.
@@ -1783,12 +1846,13 @@ int32_t sipwire_queued(struct sipwire_instance *instance,
  * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives.
+ * Since: 0.1
  */
 int32_t sipwire_conn_pause(struct sipwire_instance *instance,
                            uint32_t conn_id);
 
 /**
- * Reads a connection again that sipwire_conn_pause stopped: what waits is delivered in its order, by any
+ * Reads connection `conn_id` again, which sipwire_conn_pause stopped: what waits is delivered in its order, by any
  * worker. Without a pause it does nothing; a pause that has not yet taken effect never does. A connection
  * that is also above queue_high is read when it is down to queue_low.
  *
@@ -1796,11 +1860,13 @@ int32_t sipwire_conn_pause(struct sipwire_instance *instance,
  * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives.
+ * Since: 0.1
  */
-int32_t sipwire_conn_resume(struct sipwire_instance *instance, uint32_t conn_id);
+int32_t sipwire_conn_resume(struct sipwire_instance *instance,
+                            uint32_t conn_id);
 
 /**
- * Lets sends to the connection's remote address with this port take the connection, too: the alias
+ * Lets sends to the remote address of connection `conn_id` with this `port` take the connection, too: the alias
  * parameter of a Via with the port of its sent-by (RFC 5923). Whoever the peer is, it then gets what is
  * sent there: call it only for peers that may (a TLS certificate, a trusted network). A connection has
  * one alias, a new one takes the place of the old; it ends with the connection. A send by this thread
@@ -1820,11 +1886,14 @@ int32_t sipwire_conn_resume(struct sipwire_instance *instance, uint32_t conn_id)
  * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives.
+ * Since: 0.1
  */
-int32_t sipwire_conn_add_alias(struct sipwire_instance *instance, uint32_t conn_id, uint32_t port);
+int32_t sipwire_conn_add_alias(struct sipwire_instance *instance,
+                               uint32_t conn_id,
+                               uint32_t port);
 
 /**
- * Says (`on` not 0) that the connection does not answer, or takes that back (0). While it is suspect no
+ * Says (`on` not 0) that connection `conn_id` does not answer, or takes that back (0). While it is suspect no
  * send by address takes it: a new connection is dialled. Sends by id still go over it, its messages are
  * delivered, and sipwire_conn_find does not find it. It is not closed.
  *
@@ -1832,11 +1901,12 @@ int32_t sipwire_conn_add_alias(struct sipwire_instance *instance, uint32_t conn_
  * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives.
+ * Since: 0.1
  */
 int32_t sipwire_conn_set_suspect(struct sipwire_instance *instance, uint32_t conn_id, int32_t on);
 
 /**
- * A token that names this connection and no other one ever (RFC 5626 section 5.2): 28 characters of
+ * A token that names connection `conn_id` and no other one ever (RFC 5626 section 5.2): 28 characters of
  * A-Z a-z 0-9 - _, for the user part of a Route or Record-Route URI. Nobody can make or alter one without
  * the key, which each sipwire_new draws anew. Written NUL-terminated to `out`, cut off to `size` bytes:
  * SIPWIRE_FLOW_TOKEN_SIZE are enough.
@@ -1845,6 +1915,7 @@ int32_t sipwire_conn_set_suspect(struct sipwire_instance *instance, uint32_t con
  * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives; `out` has room for `size` bytes or is NULL.
+ * Since: 0.1
  */
 int32_t sipwire_flow_token(struct sipwire_instance *instance, uint32_t conn_id, char *out, size_t size);
 
@@ -1858,6 +1929,7 @@ int32_t sipwire_flow_token(struct sipwire_instance *instance, uint32_t conn_id, 
  * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives; `token` points to `length` bytes; `out_id` to a number.
+ * Since: 0.1
  */
 int32_t sipwire_flow_find(struct sipwire_instance *instance,
                           const char *token,
@@ -1871,7 +1943,8 @@ int32_t sipwire_flow_find(struct sipwire_instance *instance,
  * Returns: 1 or 0; SIPWIRE_E_ARGUMENT.
  * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
  *
- * Pointers: The pointers are valid.
+ * Pointers: `instance` lives; `addr` points to a sipwire_addr.
+ * Since: 0.1
  */
 int32_t sipwire_blacklist_check(struct sipwire_instance *instance, const struct sipwire_addr *addr);
 
@@ -1884,7 +1957,8 @@ int32_t sipwire_blacklist_check(struct sipwire_instance *instance, const struct 
  * SIPWIRE_E_SYSTEM (errno is set).
  * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
  *
- * Pointers: The pointers are valid.
+ * Pointers: `instance` lives; `addr` points to a sipwire_addr.
+ * Since: 0.1
  */
 int32_t sipwire_blacklist_add(struct sipwire_instance *instance,
                               const struct sipwire_addr *addr,
@@ -1897,7 +1971,8 @@ int32_t sipwire_blacklist_add(struct sipwire_instance *instance,
  * SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_ROLE: the thread is ending; SIPWIRE_E_SYSTEM (errno is set).
  * Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
  *
- * Pointers: The pointers are valid.
+ * Pointers: `instance` lives; `addr` points to a sipwire_addr.
+ * Since: 0.1
  */
 int32_t sipwire_blacklist_remove(struct sipwire_instance *instance, const struct sipwire_addr *addr);
 
@@ -1908,7 +1983,8 @@ int32_t sipwire_blacklist_remove(struct sipwire_instance *instance, const struct
  * Returns: how many were written; SIPWIRE_E_ARGUMENT; SIPWIRE_E_VERSION.
  * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
  *
- * Pointers: `out` has room for `capacity` structures of out[0].struct_size bytes.
+ * Pointers: `instance` lives; `cursor` points to a number; `out` has room for `capacity` structures of out[0].struct_size bytes.
+ * Since: 0.1
  */
 int32_t sipwire_blacklist_list(struct sipwire_instance *instance,
                                uint32_t *cursor,
@@ -1923,6 +1999,7 @@ int32_t sipwire_blacklist_list(struct sipwire_instance *instance,
  * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives; `out` points to a structure whose struct_size is set.
+ * Since: 0.1
  */
 int32_t sipwire_stats_get(struct sipwire_instance *instance, struct sipwire_stats *out);
 
@@ -1932,7 +2009,8 @@ int32_t sipwire_stats_get(struct sipwire_instance *instance, struct sipwire_stat
  * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: also, no such worker; SIPWIRE_E_VERSION.
  * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
  *
- * Pointers: As for sipwire_stats_get.
+ * Pointers: `instance` lives; `out` points to a structure whose struct_size is set.
+ * Since: 0.1
  */
 int32_t sipwire_worker_stats_get(struct sipwire_instance *instance,
                                  int32_t worker,
@@ -1950,6 +2028,7 @@ int32_t sipwire_worker_stats_get(struct sipwire_instance *instance,
  * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives; `key` and `value` are NUL-terminated; `line` has room for `size` bytes or is NULL.
+ * Since: 0.1
  */
 int32_t sipwire_set(struct sipwire_instance *instance,
                     const char *key,
@@ -1966,6 +2045,7 @@ int32_t sipwire_set(struct sipwire_instance *instance,
  * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives; `key` is NUL-terminated; `buffer` has room for `size` bytes or is NULL.
+ * Since: 0.1
  */
 int64_t sipwire_get(struct sipwire_instance *instance, const char *key, char *buffer, size_t size);
 
@@ -1976,9 +2056,10 @@ int64_t sipwire_get(struct sipwire_instance *instance, const char *key, char *bu
  * Returns: how many; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_PARTICIPANT;
  * SIPWIRE_E_REENTRANT: in a callback; SIPWIRE_E_ROLE: the thread is ending; SIPWIRE_E_SYSTEM (errno is
  * set).
- * Call from: any thread of a process that takes part; blocks: never.
+ * Call from: any thread of a process that takes part; in callbacks: no; blocks: never.
  *
  * Pointers: `instance` lives.
+ * Since: 0.1
  */
 int32_t sipwire_log_drain(struct sipwire_instance *instance);
 
@@ -1995,6 +2076,7 @@ int32_t sipwire_log_drain(struct sipwire_instance *instance);
  * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives; `buffer` has room for `size` bytes or is NULL.
+ * Since: 0.1
  */
 int64_t sipwire_dump(struct sipwire_instance *instance,
                      uint32_t what,
@@ -2012,6 +2094,7 @@ int64_t sipwire_dump(struct sipwire_instance *instance,
  * Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
  *
  * Pointers: `instance` lives; `buffer` has room for `size` bytes or is NULL.
+ * Since: 0.1
  */
 int64_t sipwire_prometheus(struct sipwire_instance *instance, char *buffer, size_t size);
 
@@ -2023,13 +2106,16 @@ int64_t sipwire_prometheus(struct sipwire_instance *instance, char *buffer, size
  *
  * Returns: the table; NULL: this library has another number, see sipwire_abi_version.
  * Call from: anywhere, a signal handler included; in callbacks: yes; blocks: never.
+ * Since: 0.1
  */
 const struct sipwire_api *sipwire_entry(uint32_t abi);
 
 /**
- * SIPWIRE_ABI of the library that runs, for the line about a number that does not fit.
+ * The number of the binary interface of the library that runs, for the line about one that does not fit.
  *
+ * Returns: its SIPWIRE_ABI.
  * Call from: anywhere, a signal handler included; in callbacks: yes; blocks: never.
+ * Since: 0.1
  */
 uint32_t sipwire_abi_version(void);
 

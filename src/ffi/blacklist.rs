@@ -17,7 +17,7 @@ use crate::table::blacklist;
 /// Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
 ///
 /// # Safety
-/// The pointers are valid.
+/// `instance` lives; `addr` points to a sipwire_addr.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sipwire_blacklist_check(
     instance: *mut sipwire_instance,
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn sipwire_blacklist_check(
 /// Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
 ///
 /// # Safety
-/// The pointers are valid.
+/// `instance` lives; `addr` points to a sipwire_addr.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sipwire_blacklist_add(
     instance: *mut sipwire_instance,
@@ -82,7 +82,7 @@ pub unsafe extern "C" fn sipwire_blacklist_add(
 /// Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
 ///
 /// # Safety
-/// The pointers are valid.
+/// `instance` lives; `addr` points to a sipwire_addr.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sipwire_blacklist_remove(
     instance: *mut sipwire_instance,
@@ -110,7 +110,7 @@ pub unsafe extern "C" fn sipwire_blacklist_remove(
 /// Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
 ///
 /// # Safety
-/// `out` has room for `capacity` structures of out[0].struct_size bytes.
+/// `instance` lives; `cursor` points to a number; `out` has room for `capacity` structures of out[0].struct_size bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sipwire_blacklist_list(
     instance: *mut sipwire_instance,

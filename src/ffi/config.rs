@@ -91,7 +91,8 @@ pub unsafe extern "C" fn sipwire_config_set(
 /// Sets one setting by number. `value`: milliseconds for times, bytes for sizes, a count, 0 or 1 for
 /// no or yes, the number of a word.
 ///
-/// Returns, call from, in callbacks, blocks: as sipwire_config_set.
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_SETTING: as sipwire_config_set.
+/// Call from: one thread at a time for each configuration; in callbacks: yes; blocks: never.
 ///
 /// # Safety
 /// `config` lives; `key` is NUL-terminated.

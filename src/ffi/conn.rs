@@ -9,7 +9,7 @@ use crate::pure::addr::Addr;
 use crate::pure::error::Error;
 use crate::pure::keepalive::{Interval, time_in_range};
 
-/// A snapshot of a connection. Each value is true for some instant of the call, not all for the same
+/// A snapshot of connection `conn_id`. Each value is true for some instant of the call, not all for the same
 /// one. `out->struct_size` is set by the caller.
 ///
 /// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_VERSION; SIPWIRE_E_NOT_ATTACHED;
@@ -42,7 +42,7 @@ pub unsafe extern "C" fn sipwire_conn_info_get(
 /// Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
 ///
 /// # Safety
-/// The pointers are valid; `local` may be NULL.
+/// `instance` lives; `remote` and `local` point to a sipwire_addr, `local` may be NULL; `out_id` points to a number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sipwire_conn_find(
     instance: *mut sipwire_instance,
@@ -73,7 +73,7 @@ pub unsafe extern "C" fn sipwire_conn_find(
 /// Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
 ///
 /// # Safety
-/// `out` has room for `capacity` structures of out[0].struct_size bytes.
+/// `instance` lives; `cursor` points to a number; `out` has room for `capacity` structures of out[0].struct_size bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sipwire_conn_list(
     instance: *mut sipwire_instance,
@@ -103,7 +103,7 @@ pub unsafe extern "C" fn sipwire_conn_list(
     })
 }
 
-/// Ends a connection (reason HOST): what was queued is written first, then our FIN goes out and input is
+/// Ends connection `conn_id` (reason HOST): what was queued is written first, then our FIN goes out and input is
 /// dropped until the peer's, at most for the setting `linger`. on_close follows.
 ///
 /// Returns: SIPWIRE_OK: it will end; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_CONNECTION.
@@ -117,7 +117,7 @@ pub unsafe extern "C" fn sipwire_conn_close(instance: *mut sipwire_instance, con
     code(|| unsafe { shared(instance) }?.conn_close(conn_id).map(|()| 0))
 }
 
-/// Keeps a number (or pointer) of the host's with the connection, 0 at first; callbacks show it as
+/// Keeps `user`, a number (or pointer) of the host's, with connection `conn_id`, 0 at first; callbacks show it as
 /// conn_user. In a callback of this connection it is certain to reach it; elsewhere the host must know
 /// that the connection has not ended: an id that is a moment too old may meet the next one in its place.
 ///
@@ -139,7 +139,7 @@ pub unsafe extern "C" fn sipwire_conn_set_user(
     })
 }
 
-/// This connection's own lifetime: `lifetime_ms` milliseconds from its last activity (data, a send, its
+/// The lifetime of connection `conn_id` alone: `lifetime_ms` milliseconds from its last activity (data, a send, its
 /// return from a worker); 0: the setting connection_lifetime. It does not run while keep-alive is on
 /// (sipwire_conn_set_keepalive, sipwire_conn_set_flow_timer).
 ///
@@ -163,7 +163,7 @@ pub unsafe extern "C" fn sipwire_conn_set_lifetime(
     })
 }
 
-/// Keep-alive as the client (RFC 5626 4.4.1), on a connection that we dialled or accepted: a double CRLF is
+/// Keep-alive as the client (RFC 5626 4.4.1), on connection `conn_id`, which we dialled or accepted: a double CRLF is
 /// sent, and the peer answers with one CRLF. The time from one ping to the next is random between 80 % and
 /// 100 % of `interval_ms` milliseconds: 10 to 14400000 (four hours); SIPWIRE_KEEPALIVE_DEFAULT: between 95 and
 /// 120 seconds, the RFC's default where the peer gave no Flow-Timer; 0: off. The value of Flow-Timer, or of
@@ -199,12 +199,12 @@ pub unsafe extern "C" fn sipwire_conn_set_keepalive(
     })
 }
 
-/// The peer has promised to send something, a ping at least, every `flow_timer_ms` milliseconds, because
-/// the answer to its registration had a Flow-Timer (RFC 5626 5.4): 10 to 14400000 (four hours); 0: it has
-/// not. When nothing arrives for so long and the setting flow_timer_grace, the connection is closed and
-/// what is unsent reported, with SIPWIRE_REASON_FLOW_TIMER. Input that waits for a worker counts as
-/// arrived. The time runs from the last input, or from this call if none was set before. Meanwhile the connection's
-/// lifetime does not run.
+/// The peer of connection `conn_id` has promised to send something, a ping at least, every `flow_timer_ms`
+/// milliseconds, because the answer to its registration had a Flow-Timer (RFC 5626 5.4): 10 to 14400000 (four
+/// hours); 0: it has not. When nothing arrives for so long and the setting flow_timer_grace, the connection is
+/// closed and what is unsent reported, with SIPWIRE_REASON_FLOW_TIMER. Input that waits for a worker counts as
+/// arrived. The time runs from the last input, or from this call if none was set before. Meanwhile the
+/// connection's lifetime does not run.
 ///
 /// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT: flow_timer_ms; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_CONNECTION.
 /// Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.

@@ -59,7 +59,7 @@ pub unsafe extern "C" fn sipwire_queued(
     })
 }
 
-/// Stops reading a connection until sipwire_conn_resume. What its peer sends waits in the kernel, whose
+/// Stops reading connection `conn_id` until sipwire_conn_resume. What its peer sends waits in the kernel, whose
 /// window closes, so that the peer has to wait; nothing is lost. From inside an on_message of this
 /// connection it is exact: no further message of it is delivered, not even one that was read together with
 /// this one. From elsewhere a message whose delivery has begun, or begins in this instant, still comes.
@@ -87,7 +87,7 @@ pub unsafe extern "C" fn sipwire_conn_pause(instance: *mut sipwire_instance, con
     })
 }
 
-/// Reads a connection again that sipwire_conn_pause stopped: what waits is delivered in its order, by any
+/// Reads connection `conn_id` again, which sipwire_conn_pause stopped: what waits is delivered in its order, by any
 /// worker. Without a pause it does nothing; a pause that has not yet taken effect never does. A connection
 /// that is also above queue_high is read when it is down to queue_low.
 ///

@@ -43,7 +43,8 @@ pub(super) unsafe fn attached<'a>(instance: *const sipwire_instance) -> Result<&
 /// instance); blocks: never.
 ///
 /// # Safety
-/// `config` lives; `callbacks` points to a table of its struct_size; `out` to a pointer.
+/// `config` lives; `callbacks` points to a table of its struct_size; `user` is the host's affair; `out` points to a
+/// pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sipwire_new(
     config: *mut sipwire_config,
@@ -119,11 +120,11 @@ pub unsafe extern "C" fn sipwire_free(instance: *mut sipwire_instance) {
 /// are at least 8 MiB (or RLIMIT_STACK, if that is more), all signals are blocked in them. They end with
 /// sipwire_stop.
 ///
-/// Returns: SIPWIRE_OK; SIPWIRE_E_ROLE: already started, stopped, or this process takes part in another
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: already started, stopped, or this process takes part in another
 /// way; SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is set). After a failure
 /// nothing runs and it may be tried again.
-/// Call from: any thread, outside callbacks. Do not fork afterwards, except to exec.
-/// Blocks: until all threads run, some milliseconds.
+/// Call from: any thread, and do not fork afterwards, except to exec; in callbacks: no; blocks: until all threads run,
+/// some milliseconds.
 ///
 /// # Safety
 /// `instance` lives until sipwire_free.
@@ -137,10 +138,10 @@ pub unsafe extern "C" fn sipwire_start(instance: *mut sipwire_instance) -> i32 {
 /// and runs no host code. A new supervisor after one that died closes and reports (reason
 /// SUPERVISOR_GONE) the old one's connections and serves the listeners on.
 ///
-/// Returns: SIPWIRE_OK after a stop; SIPWIRE_E_ROLE: another supervisor lives, or this process takes part
+/// Returns: SIPWIRE_OK after a stop; SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: another supervisor lives, or this process takes part
 /// already; SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is set).
 /// Call from: a process of its own, forked from the one that made the instance while that had no
-/// other threads; not in callbacks. Blocks: until the stop.
+/// other threads; in callbacks: no; blocks: until the stop.
 ///
 /// # Safety
 /// `instance` lives.
@@ -158,7 +159,7 @@ pub unsafe extern "C" fn sipwire_run_supervisor(instance: *mut sipwire_instance)
 /// again, it waits for a new one; SIPWIRE_E_ARGUMENT: no such worker; SIPWIRE_E_ROLE: that worker lives, or
 /// this process takes part already, or the supervisor was told that this process died;
 /// SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is set).
-/// Call from: as sipwire_run_supervisor. Blocks: until the stop.
+/// Call from: as sipwire_run_supervisor; in callbacks: no; blocks: until the stop.
 ///
 /// # Safety
 /// `instance` lives.
@@ -195,7 +196,7 @@ pub unsafe extern "C" fn sipwire_attach(instance: *mut sipwire_instance) -> i32 
 ///
 /// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_ROLE: a role (sipwire_start,
 /// _run_, _loop_) runs in this process; SIPWIRE_E_REENTRANT: in a callback.
-/// Call from: any thread, while no other one is in a call with the instance; blocks: never.
+/// Call from: any thread, while no other one is in a call with the instance; in callbacks: no; blocks: never.
 ///
 /// # Safety
 /// `instance` lives.
@@ -247,7 +248,7 @@ pub unsafe extern "C" fn sipwire_drain(instance: *mut sipwire_instance, deadline
 /// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_REENTRANT: asked from a callback in the process of
 /// sipwire_start: all ends, but this call did not wait for it.
 /// Call from: any thread of any process that has the instance; where it does not wait also from a
-/// signal handler. In callbacks: yes, see above. Blocks: in the process of sipwire_start, until the
+/// signal handler; in callbacks: yes, see above; blocks: in the process of sipwire_start, until the
 /// running callbacks have returned and the rest is told, 5 s for the latter.
 ///
 /// # Safety
@@ -265,7 +266,7 @@ pub unsafe extern "C" fn sipwire_stop(instance: *mut sipwire_instance) -> i32 {
 /// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: such a supervisor or worker lives;
 /// SIPWIRE_E_SHUTTING_DOWN; SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is
 /// set). On failure *out is untouched.
-/// Call from: the thread that will drive it; a thread may drive several. Not in callbacks. Blocks: never.
+/// Call from: the thread that will drive it; a thread may drive several; in callbacks: no; blocks: never.
 ///
 /// # Safety
 /// `instance` lives longer than the loop; `out` points to a pointer.
@@ -298,7 +299,7 @@ fn role_of(handle: &sipwire_loop) -> Result<&Role> {
 /// not to be closed.
 ///
 /// Returns: the descriptor; SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: in a callback that a step runs.
-/// Call from: the loop's thread; blocks: never.
+/// Call from: the loop's thread; in callbacks: no; blocks: never.
 ///
 /// # Safety
 /// `loop_` lives.
@@ -312,7 +313,7 @@ pub unsafe extern "C" fn sipwire_loop_fd(loop_: *const sipwire_loop) -> i32 {
 /// again after each step.
 ///
 /// Returns: 0 or more; -1: no time limit; SIPWIRE_E_ARGUMENT.
-/// Call from: the loop's thread; blocks: never.
+/// Call from: the loop's thread; in callbacks: no; blocks: never.
 ///
 /// # Safety
 /// `loop_` lives.

@@ -20,9 +20,10 @@ const fn number(text: &str) -> u32 {
     value
 }
 
-/// The version of the library that runs: major << 16 | minor << 8 | patch. Compare it with
-/// SIPWIRE_VERSION_NUMBER of the header that was compiled.
+/// The version of the library that runs, to be compared with SIPWIRE_VERSION_NUMBER of the header that was
+/// compiled.
 ///
+/// Returns: major << 16 | minor << 8 | patch.
 /// Call from: anywhere, a signal handler included; in callbacks: yes; blocks: never.
 #[unsafe(no_mangle)]
 pub extern "C" fn sipwire_version_number() -> u32 {
@@ -32,26 +33,27 @@ pub extern "C" fn sipwire_version_number() -> u32 {
     VERSION
 }
 
-/// The version of the library that runs as text, "0.1.0". Static, never NULL.
+/// The version of the library that runs as text.
 ///
+/// Returns: "0.1.0", say; static, never NULL.
 /// Call from: anywhere, a signal handler included; in callbacks: yes; blocks: never.
 #[unsafe(no_mangle)]
 pub extern "C" fn sipwire_version_string() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
 }
 
-/// What a result code means, for a log line. Static text, never NULL; "unknown error" for a number that
-/// is none.
+/// What the result `code` of a call means, for a log line.
 ///
+/// Returns: static text, never NULL; "unknown error" for a number that is none.
 /// Call from: anywhere, a signal handler included; in callbacks: yes; blocks: never.
 #[unsafe(no_mangle)]
 pub extern "C" fn sipwire_strerror(code: i32) -> *const c_char {
     Error::c_text(code).as_ptr().cast()
 }
 
-/// What a SIPWIRE_REASON_ number means, for a log line. Static text, never NULL; "unknown reason" for a
-/// number that is none.
+/// What `reason`, a SIPWIRE_REASON_ number, means, for a log line.
 ///
+/// Returns: static text, never NULL; "unknown reason" for a number that is none.
 /// Call from: anywhere, a signal handler included; in callbacks: yes; blocks: never.
 #[unsafe(no_mangle)]
 pub extern "C" fn sipwire_reason_text(reason: i32) -> *const c_char {

@@ -6,7 +6,7 @@ use super::types::*;
 use crate::pure::error::Error;
 use core::ffi::c_char;
 
-/// Lets sends to the connection's remote address with this port take the connection, too: the alias
+/// Lets sends to the remote address of connection `conn_id` with this `port` take the connection, too: the alias
 /// parameter of a Via with the port of its sent-by (RFC 5923). Whoever the peer is, it then gets what is
 /// sent there: call it only for peers that may (a TLS certificate, a trusted network). A connection has
 /// one alias, a new one takes the place of the old; it ends with the connection. A send by this thread
@@ -44,7 +44,7 @@ pub unsafe extern "C" fn sipwire_conn_add_alias(
     })
 }
 
-/// Says (`on` not 0) that the connection does not answer, or takes that back (0). While it is suspect no
+/// Says (`on` not 0) that connection `conn_id` does not answer, or takes that back (0). While it is suspect no
 /// send by address takes it: a new connection is dialled. Sends by id still go over it, its messages are
 /// delivered, and sipwire_conn_find does not find it. It is not closed.
 ///
@@ -66,7 +66,7 @@ pub unsafe extern "C" fn sipwire_conn_set_suspect(
     })
 }
 
-/// A token that names this connection and no other one ever (RFC 5626 section 5.2): 28 characters of
+/// A token that names connection `conn_id` and no other one ever (RFC 5626 section 5.2): 28 characters of
 /// A-Z a-z 0-9 - _, for the user part of a Route or Record-Route URI. Nobody can make or alter one without
 /// the key, which each sipwire_new draws anew. Written NUL-terminated to `out`, cut off to `size` bytes:
 /// SIPWIRE_FLOW_TOKEN_SIZE are enough.

@@ -312,8 +312,9 @@ pub extern "C" fn sipwire_entry(abi: u32) -> *const sipwire_api {
     }
 }
 
-/// SIPWIRE_ABI of the library that runs, for the line about a number that does not fit.
+/// The number of the binary interface of the library that runs, for the line about one that does not fit.
 ///
+/// Returns: its SIPWIRE_ABI.
 /// Call from: anywhere, a signal handler included; in callbacks: yes; blocks: never.
 #[unsafe(no_mangle)]
 pub extern "C" fn sipwire_abi_version() -> u32 {

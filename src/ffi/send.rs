@@ -49,7 +49,7 @@ fn flags_agree(target: &sipwire_target) -> bool {
 /// SIPWIRE_E_BLACKLISTED; SIPWIRE_E_CONN_QUEUE_FULL;
 /// SIPWIRE_E_TOTAL_QUEUE_FULL: also, no block is free; SIPWIRE_E_TOO_LARGE: above max_message_size;
 /// SIPWIRE_E_SHUTTING_DOWN: stopped, or a dial while draining; SIPWIRE_E_SUPERVISOR_GONE; SIPWIRE_E_ROLE: the
-/// thread is ending; SIPWIRE_E_NO_MEMORY, SIPWIRE_E_SYSTEM, SIPWIRE_E_PANIC.
+/// thread is ending; SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is set).
 /// on_capture runs inside, if the host has one and setting "capture" is yes.
 /// Call from: any thread of a process that takes part; in callbacks: yes; blocks: never.
 ///

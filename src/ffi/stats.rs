@@ -100,7 +100,7 @@ pub unsafe extern "C" fn sipwire_stats_get(
 /// Call from: any thread of any process that has the instance; in callbacks: yes; blocks: never.
 ///
 /// # Safety
-/// As for sipwire_stats_get.
+/// `instance` lives; `out` points to a structure whose struct_size is set.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sipwire_worker_stats_get(
     instance: *mut sipwire_instance,
@@ -200,7 +200,7 @@ pub unsafe extern "C" fn sipwire_get(
 /// Returns: how many; SIPWIRE_E_ARGUMENT; SIPWIRE_E_NOT_ATTACHED; SIPWIRE_E_NO_PARTICIPANT;
 /// SIPWIRE_E_REENTRANT: in a callback; SIPWIRE_E_ROLE: the thread is ending; SIPWIRE_E_SYSTEM (errno is
 /// set).
-/// Call from: any thread of a process that takes part; blocks: never.
+/// Call from: any thread of a process that takes part; in callbacks: no; blocks: never.
 ///
 /// # Safety
 /// `instance` lives.

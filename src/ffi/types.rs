@@ -44,7 +44,7 @@ pub const SIPWIRE_E_NO_MEMORY: i32 = -2201;
 pub const SIPWIRE_E_LISTEN: i32 = -2202;
 /// A system call failed; errno says why.
 pub const SIPWIRE_E_SYSTEM: i32 = -2300;
-/// A mistake of the library; the call did not complete.
+/// Of every function that returns a code: a mistake of the library; the call did not complete.
 pub const SIPWIRE_E_PANIC: i32 = -2400;
 /// The supervisor's process ended, and no new one runs yet.
 pub const SIPWIRE_E_SUPERVISOR_GONE: i32 = -2901;
@@ -193,7 +193,8 @@ pub struct sipwire_loop {
     pub(super) role: Option<crate::runtime::run::Role>,
 }
 
-/// An IP address and port. IPv4 in ip[0..3]; an IPv4-mapped IPv6 address is stored as IPv4.
+/// An IP address and port. IPv4 in ip[0..3]; an IPv4-mapped IPv6 address is stored as IPv4. It never
+/// grows, and so does not say its size.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct sipwire_addr {
@@ -229,7 +230,7 @@ impl sipwire_addr {
     }
 }
 
-/// A piece of a message to send; the same layout as struct iovec.
+/// A piece of a message to send; the same layout as struct iovec, for good.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct sipwire_iov {
