@@ -12,6 +12,7 @@
 #   make kamailio   build/kamailio/sipwire.so, a module of Kamailio: KAMAILIO= its program, KAMAILIO_SRC= its sources
 #   make install    PREFIX= DESTDIR= LIBDIR= MANDIR=
 #   make header     include/sipwire.h again, after a change in src/ffi/
+#   make sizes      records the sizes of the libraries; make abi: the binary interface (c-tests/artefacts/)
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
@@ -50,22 +51,27 @@ need-dw:
 	@.ci/need pc:libdw=libdw-dev
 
 # ---- the libraries ----
-# One command for both: a crate-type list with rlib would drop `lto` without a word. The archive then
+# What is shipped is one archive: a crate-type list with rlib would drop `lto` without a word. It then
 # becomes one object in which only sipwire_* is global, so that it links beside another Rust library
 # (std's own symbols would collide). --force-group-allocation keeps the exception tables' references
 # valid; .llvmbc goes because an `ar` with the LLVM plug-in stumbles over it.
 build/libsipwire.a: $(RUST)
 	@.ci/need cc=gcc ld=binutils cargo
 	@mkdir -p build
-	$(CARGO) rustc --locked --release --lib --crate-type staticlib,cdylib
+	$(CARGO) rustc --locked --release --lib --crate-type staticlib
 	ld -r --force-group-allocation --whole-archive $(TARGET)/release/libsipwire.a -o build/sipwire.o
 	objcopy --remove-section .llvmbc --remove-section .llvmcmd --wildcard --keep-global-symbol='sipwire_*' build/sipwire.o
 	@rm -f $@
 	ar rcs $@ build/sipwire.o
 	@rm -f build/sipwire.o
 
-build/libsipwire.so: build/libsipwire.a
-	cp $(TARGET)/release/libsipwire.so build/libsipwire.so.$(VERSION)
+# The shared library is the same object. Not the one that rustc links: with the list of exports that rustc gives the
+# linker no symbol gets a version. Once std has started a thread the object cannot be unloaded (its thread-local
+# destructors live in it); nodelete makes that a promise instead of an accident.
+HARDENED := -Wl,-z,relro,-z,now,-z,noexecstack,-z,text,-z,defs
+build/libsipwire.so: build/libsipwire.a include/sipwire.map
+	$(CC) -shared -Wl,--whole-archive build/libsipwire.a -Wl,--no-whole-archive -Wl,--gc-sections $(LDFLAGS) $(HARDENED) \
+	  -Wl,--version-script=include/sipwire.map,-soname,$(SONAME),-z,nodelete -o build/libsipwire.so.$(VERSION)
 	ln -sf libsipwire.so.$(VERSION) build/$(SONAME)
 	ln -sf $(SONAME) $@
 
@@ -230,6 +236,13 @@ header:
 	@.ci/need cargo
 	SIPWIRE_HEADER=$(CURDIR)/include/sipwire.h $(CARGO) check --locked --lib --features regen-header
 
+# ---- what of the libraries is recorded ----
+sizes: $(LIBS)
+	@/usr/bin/python3 c-tests/artefacts.py sizes
+abi: $(LIBS)
+	@.ci/need cc=gcc abidw=abigail-tools
+	@/usr/bin/python3 c-tests/artefacts.py abi
+
 # ---- running ----
 run: build/sipd
 	@exec build/sipd --hints -l tcp:$(ADDR) -l udp:$(ADDR) $(ARGS)
@@ -254,4 +267,4 @@ install-top: build/sipwire-top
 clean:
 	rm -rf build $(TARGET)
 
-.PHONY: FORCE all bench instructions models need-cc need-lua need-dw kamailio c-tests check check-all header run install install-top sipwire-top clean soak fuzz-targets fuzz miri
+.PHONY: FORCE all abi sizes bench instructions models need-cc need-lua need-dw kamailio c-tests check check-all header run install install-top sipwire-top clean soak fuzz-targets fuzz miri

@@ -2,10 +2,9 @@
 
 import re
 from collections import namedtuple
+from pathlib import Path
 
-from run import TOP
-
-HEADER = TOP / "include" / "sipwire.h"
+HEADER = Path(__file__).resolve().parent.parent / "include" / "sipwire.h"
 Function = namedtuple("Function", "result parameters said")  # parameters: {name: type}
 _FUNCTION = re.compile(r"(?:/\*\*\n((?: \*[^\n]*\n)+) \*/\n)?^([a-z][\w ]*?[ *]+)(sipwire_\w+)\(([^;{}]*?)\);", re.M)
 

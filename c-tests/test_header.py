@@ -56,8 +56,9 @@ def test_the_header_compiles_first_alone_and_twice(compiler, language, standard,
     run_ok(command, check_leftovers=False)
 
 
-def test_the_header_states_the_version_of_cargo_toml(tmp_path):
-    source = tmp_path / "version.c"
+@pytest.mark.parametrize("compiler, name", [("gcc", "version.c"), ("g++", "version.cc")])
+def test_the_header_states_the_version_of_cargo_toml(compiler, name, tmp_path):
+    source = tmp_path / name
     source.write_text(
         "#include <sipwire.h>\n#include <stdio.h>\n"
         'int main(void) { printf("%d.%d.%d %s %u %u\\n", SIPWIRE_VERSION_MAJOR, SIPWIRE_VERSION_MINOR, '
@@ -65,7 +66,7 @@ def test_the_header_states_the_version_of_cargo_toml(tmp_path):
         "(unsigned)sipwire_version_number()); return 0; }\n"
     )
     program = tmp_path / "version"
-    run_ok(["gcc", "-I", HEADER.parent, source, BUILD / "libsipwire.a", "-o", program], check_leftovers=False)
+    run_ok([compiler, "-I", HEADER.parent, source, BUILD / "libsipwire.a", "-o", program], check_leftovers=False)
     major, minor, patch = map(int, version().split("."))
     number = major << 16 | minor << 8 | patch
     assert run_ok([program]).split() == [version(), version(), str(number), str(number)]
@@ -78,7 +79,8 @@ OF_NO_FIXED_SIZE = r"\b(?:enum|union|_?[Bb]ool|int|long|short|(?:un)?signed|floa
 
 
 def test_only_types_of_one_size_cross_the_border():
-    assert not re.findall(OF_NO_FIXED_SIZE, header_text.code())
+    found = re.findall(OF_NO_FIXED_SIZE, header_text.code())
+    assert not found, f"include/sipwire.h has {found}"
     for name, function in header_text.functions().items():
         for kind in (function.result, *function.parameters.values()):
             assert "*" in kind or "struct" not in kind, f"{name}: a structure by value"
