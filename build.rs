@@ -17,6 +17,9 @@ fn main() {
     // Once std has started a thread the object cannot be unloaded (its thread-local destructors
     // live in it); nodelete makes that a promise instead of an accident.
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
+    // Or a host that exports symbols, and has a sipwire_ of its own or of another version, would find that in
+    // the plug-in's table instead of ours.
+    println!("cargo::rustc-cdylib-link-arg=-Wl,-Bsymbolic-functions");
     #[cfg(feature = "regen-header")]
     header::write();
 }

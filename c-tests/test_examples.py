@@ -326,6 +326,25 @@ def test_what_is_no_plug_in_or_not_there_is_refused(shared):
     assert "send_timeout" in refused(shared, shared.library, ANY_PORT, "send_timout=5s")
 
 
+def test_the_table_has_the_library_s_own_functions_also_in_a_host_that_exports_such_names(shared, tmp_path):
+    """As one does that is linked with -rdynamic and has the archive inside, or a module with it."""
+    (tmp_path / "host.c").write_text("""
+#include <dlfcn.h>
+#include <sipwire.h>
+uint32_t sipwire_version_number(void) { return 7; }
+int main(int argc, char **argv)
+{
+    void *library = argc > 1 ? dlopen(argv[1], RTLD_NOW) : 0;
+    void *entry = library ? dlsym(library, "sipwire_entry") : 0;
+    const sipwire_api *table = entry ? (*(const sipwire_api *(**)(uint32_t))&entry)(SIPWIRE_ABI) : 0;
+    return table && table->sipwire_version_number() == SIPWIRE_VERSION_NUMBER && sipwire_version_number() == 7 ? 0 : 1;
+}
+""")
+    host = tmp_path / "host"
+    run_ok(["cc", "-rdynamic", f"-I{shared.prefix}/include", f"{host}.c", "-ldl", "-o", host], limit=60, check_leftovers=False)
+    run_ok([host, shared.library], check_leftovers=False)
+
+
 def test_the_library_is_never_unloaded(shared):
     flags = run_ok(["readelf", "-d", shared.library], check_leftovers=False)
     assert re.search(r"FLAGS_1.*NODELETE", flags), flags
