@@ -343,6 +343,12 @@ impl Segment {
         core::array::from_fn(|i| self.header().live.get(i).map_or(0, Word::load_sync))
     }
 
+    /// The same memory as somebody outside has it: a write ends the process.
+    #[cfg(test)]
+    pub fn from_outside(&self) -> Result<Segment, Foreign> {
+        Segment::view(self.region.fd().unwrap_or(-1))
+    }
+
     /// Everything becomes what `word` says.
     #[cfg(test)]
     pub fn scribble(&self, mut word: impl FnMut() -> u64) {
@@ -513,15 +519,11 @@ mod tests {
         Segment::new(&settings, &[Addr::v4([127, 0, 0, 1], 5060)], proxied).unwrap()
     }
 
-    fn view(segment: &Segment) -> Result<Segment, Foreign> {
-        Segment::view(segment.region.fd().unwrap())
-    }
-
     #[test]
     fn who_looks_from_outside_finds_everything_where_it_is() {
         for proxied in [false, true] {
             let made = segment(proxied);
-            let seen = view(&made).unwrap();
+            let seen = made.from_outside().unwrap();
             made.slots()[299].output.user.store_sync(7);
             assert_eq!(seen.slots()[299].output.user.load_sync(), 7);
             assert_eq!(seen.slots().len(), 300);
@@ -542,7 +544,7 @@ mod tests {
         let header = made.header();
         header.version.store_sync(LAYOUT_VERSION + 1);
         assert_eq!(
-            view(&made).err(),
+            made.from_outside().err(),
             Some(Foreign::Version(LAYOUT_VERSION + 1))
         );
         header.version.store_sync(LAYOUT_VERSION);
@@ -551,16 +553,20 @@ mod tests {
             for wrong in [before + 1, 0, u32::MAX, 1 << 19] {
                 if wrong != before && (word != 5 || wrong == 1) {
                     header.shape[word].store_sync(wrong);
-                    assert_eq!(view(&made).err(), Some(Foreign::Layout), "{word} {wrong}");
+                    assert_eq!(
+                        made.from_outside().err(),
+                        Some(Foreign::Layout),
+                        "{word} {wrong}"
+                    );
                 }
             }
             header.shape[word].store_sync(before);
         }
-        assert!(view(&made).is_ok());
+        assert!(made.from_outside().is_ok());
         header.layout.store_sync(1);
-        assert_eq!(view(&made).err(), Some(Foreign::Layout));
+        assert_eq!(made.from_outside().err(), Some(Foreign::Layout));
         header.magic.store_sync(0);
-        assert_eq!(view(&made).err(), Some(Foreign::NoSegment));
+        assert_eq!(made.from_outside().err(), Some(Foreign::NoSegment));
         assert!(matches!(Segment::view(-1), Err(Foreign::System(_))));
     }
 
