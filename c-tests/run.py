@@ -37,7 +37,7 @@ def adopt_orphans():
 def _stat(pid):
     """(state, parent, session) of a process, None when there is none."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
     return fields[0], int(fields[1]), int(fields[3])
