@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from run import BUILD, LEASH, Server, processes_of, run, run_ok
 from sip_peers import LIMIT, Tcp, await_true, request
+from test_programs import child_named
 
 ANSWER, TOP_PROGRAM = BUILD / "answer", BUILD / "sipwire-top"
 PEERS, REQUESTS = 6, 5
@@ -144,7 +145,7 @@ def test_a_name_finds_it_too_and_so_does_any_of_its_processes(mode, tmp_path):
     (tmp_path / name).symlink_to(ANSWER)
     with Server([tmp_path / name, mode, "-w", "2", "-l", "tcp:127.0.0.1:0"]) as server:
         assert f"pid {server.pid} " in top("--once", name)
-        assert re.search(rf"^ *{server.pid}  {name}$", top("--list"), re.M)
+        assert re.search(rf"^ *{server.pid}  {name}  127.0.0.1:{server.ports['tcp']}$", top("--list"), re.M)
         for pid in processes_of(server.pid):
             assert json.loads(top("--json", pid))["stats"]["slots_total"] == 16384
 
@@ -178,6 +179,15 @@ def test_what_belongs_to_another_is_refused(mode):
             code, output = run([*nobody, program, "--once", server.pid], cwd="/", check_leftovers=False)
             assert code == 1 and output.count("\n") == 1 and "run this as its user or as root" in output, output
             user = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", ANSWER]
+        changed = "import ctypes, time; ctypes.CDLL(None).prctl(4, 0); print(flush=True); time.sleep(60)"  # PR_SET_DUMPABLE
+        process = subprocess.Popen([*nobody, "/usr/bin/python3", "-c", changed], cwd="/", stdout=subprocess.PIPE)
+        try:
+            process.stdout.readline()
+            code, output = run([*nobody, program, "--once", process.pid], cwd="/", check_leftovers=False)
+            assert code == 1 and output.endswith("looked into: only root may, since it has changed its user\n"), output
+        finally:
+            process.kill()
+            process.communicate()
         if run([*user, "--help"], check_leftovers=False)[0] == 0:
             with Server([*user, mode, "-w", "1", "-l", "tcp:127.0.0.1:0"]) as server:
                 code, output = run([*nobody, program, "--once", server.pid], cwd="/", check_leftovers=False)
@@ -260,8 +270,10 @@ def test_of_several_instances_one_is_chosen(instance):
     with Copy(instance), Copy(instance) as second:
         first_line, *choices = refused(os.getpid()).splitlines()
         assert first_line == "there are 2 instances, choose one:"
-        assert [line.split()[-2:] for line in choices] == [["--instance", "1"], ["--instance", "2"]]
+        assert [line.split()[-3:-1] for line in choices] == [["--instance", "1"], ["--instance", "2"]]
         struct.pack_into("<Q", second.map, 16, 9)
+        first, other = [line for line in top("--list").splitlines() if line.split()[0] == str(os.getpid())]
+        assert re.search(r" 127\.0\.0\.1:\d+$", first) and other.endswith("  not for this sipwire-top")
         assert json.loads(top("--json", "--instance", "1", os.getpid()))["stats"]["messages_in"] == PEERS * REQUESTS
         assert "layout version 9" in refused("--instance", "2", os.getpid())
         assert "there is no instance 3" in refused("--instance", "3", os.getpid())
@@ -349,17 +361,17 @@ def test_many_viewers_cost_the_server_nothing(mode):
 class Terminal:
     """A viewer on a terminal of its own, and what stands on its screen."""
 
-    def __init__(self, *arguments, size=(80, 24)):
+    def __init__(self, *arguments, size=(80, 24), told=None, program=(TOP_PROGRAM,)):
         self.columns, self.rows = size
         self.master, slave = pty.openpty()
-        self.resize(size)
+        self.resize(told or size)
         self.settings = termios.tcgetattr(slave)
         self.cells = [[" "] * self.columns for _ in range(self.rows)]
         self.place = [0, 0]
         self.modes, self.unread = {}, ""
         self.slave = slave
         self.process = subprocess.Popen(
-            [*LEASH, str(TOP_PROGRAM), *map(str, arguments)],
+            [*LEASH, *map(str, [*program, *arguments])],
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -520,7 +532,7 @@ def test_another_size_is_another_screen():
         assert viewer.await_end() == 0
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, "\x03", "\x1b"], ids=str)
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, "\x03", "\x1b"], ids=str)
 def test_however_it_ends_the_terminal_is_as_it_was(how):
     with Server([ANSWER, "--threads", "-w", "1", "-l", "tcp:127.0.0.1:0"]) as server, Terminal(server.pid) as viewer:
         viewer.await_text("q quit")
@@ -532,6 +544,38 @@ def test_however_it_ends_the_terminal_is_as_it_was(how):
         assert viewer.is_as_before()
 
 
+def test_a_shell_gets_the_terminal_as_it_was_and_gives_it_back():
+    shell = ("sh", "-c", 'exec 2>/dev/null; set -m; "$0" "$1"; echo STOPPED; read -r line; fg >/dev/null', TOP_PROGRAM)
+    with Server([ANSWER, "--threads", "-w", "1", "-l", "tcp:127.0.0.1:0"]) as server:
+        with Terminal(server.pid, program=shell) as viewer:
+            viewer.await_text("q quit")
+            viewer.type("\x1a")
+            viewer.await_text("STOPPED")
+            assert viewer.is_as_before()
+            viewer.cells = [[" "] * viewer.columns for _ in range(viewer.rows)]
+            viewer.type("\r")
+            viewer.await_text("WORKER", "q quit")
+            viewer.type("q")
+            assert viewer.await_end() == 0
+            assert viewer.is_as_before()
+
+
+def test_where_no_shell_waits_it_is_not_suspended():
+    with Server([ANSWER, "--threads", "-w", "1", "-l", "tcp:127.0.0.1:0"]) as server, Terminal(server.pid) as viewer:
+        viewer.await_text("q quit")
+        viewer.type("\x1aq")
+        assert viewer.await_end() == 0
+        assert viewer.is_as_before()
+
+
+def test_a_terminal_that_knows_no_size_is_taken_for_80_by_24():
+    with Server([ANSWER, "--threads", "-w", "1", "-l", "tcp:127.0.0.1:0"]) as server:
+        with Terminal(server.pid, size=(80, 24), told=(0, 0)) as viewer:
+            viewer.await_text("WORKER", "q quit")
+            viewer.type("q")
+            assert viewer.await_end() == 0
+
+
 def test_it_ends_with_its_terminal():
     with Server([ANSWER, "--threads", "-w", "1", "-l", "tcp:127.0.0.1:0"]) as server, Terminal(server.pid) as viewer:
         viewer.await_text("q quit")
@@ -539,6 +583,16 @@ def test_it_ends_with_its_terminal():
         os.close(viewer.master)
         viewer.slave = viewer.master = None
         viewer.process.wait(10)
+
+
+def test_a_worker_that_dies_under_the_eye_is_not_the_end_of_the_server():
+    with Server([ANSWER, "--processes", "-w", "2", "-l", "tcp:127.0.0.1:0"]) as server:
+        worker = await_true(lambda: child_named(server.pid, "sipwire-w0"), "no worker")
+        with Terminal(worker, "-d", "0.1") as viewer:
+            viewer.await_text(f"pid {worker} ", "q quit")
+            os.kill(worker, signal.SIGKILL)
+            viewer.await_text("1 participants died", "q quit")
+            assert not any("has ended" in line or f"pid {worker} " in line for line in viewer.lines), viewer.lines
 
 
 def test_a_server_that_ends_is_shown_as_it_was(mode):

@@ -1,12 +1,14 @@
 //! Finding an instance from outside: by the memory that its processes have mapped.
 
+use sipwire::runtime::picture::{self, Parts};
 use sipwire::sys::Errno;
 use sipwire::table::segment::{Foreign, Segment};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 /// An instance as one process has it.
@@ -49,13 +51,19 @@ fn mapped(maps: &str) -> BTreeMap<u64, String> {
 
 fn name_of(pid: u32) -> String {
     let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
-    let name = String::from_utf8_lossy(&name);
-    // It goes to a terminal.
-    let name: String = name.trim().chars().filter(|c| !c.is_control()).collect();
+    printable(name.trim_ascii_end())
+}
+
+/// A name may be any bytes, and goes to a terminal, in columns: no control sequence, nothing of double width.
+fn printable(name: &[u8]) -> String {
+    let plain = |byte: &u8| matches!(byte, b' '..=b'~');
+    let letters = name
+        .iter()
+        .map(|byte| char::from(if plain(byte) { *byte } else { b'?' }));
     if name.is_empty() {
         "?".to_string()
     } else {
-        name
+        letters.collect()
     }
 }
 
@@ -63,9 +71,12 @@ fn name_of(pid: u32) -> String {
 fn is_named(pid: u32, wanted: &str) -> bool {
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let first = command.split(|&byte| byte == 0).next().unwrap_or_default();
-    let first = String::from_utf8_lossy(first);
-    let base = first.rsplit('/').next().unwrap_or_default();
-    name_of(pid) == wanted || base == wanted
+    let base = first
+        .rsplit(|&byte| byte == b'/')
+        .next()
+        .unwrap_or_default();
+    let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    name.trim_ascii_end() == wanted.as_bytes() || base == wanted.as_bytes()
 }
 
 /// In the order of their numbers, which is that in which they were made.
@@ -105,8 +116,26 @@ pub fn all(wanted: impl Fn(u32) -> bool) -> Vec<Place> {
     found
 }
 
+/// Where it listens: by that people know it.
+fn addresses(place: &Place) -> String {
+    let look = || attach(place).map(|segment| picture::take(&segment, None, Parts::default()));
+    let Ok(Ok(picture)) = catch_unwind(AssertUnwindSafe(look)) else {
+        return "not for this sipwire-top".to_string();
+    };
+    let listeners = picture.listeners.iter();
+    let all: Vec<String> = listeners.map(|one| one.addr.to_string()).collect();
+    match all.as_slice() {
+        [] => "no listener".to_string(),
+        all => all.join(" "),
+    }
+}
+
 /// Lines about instances from which one is to be chosen.
 pub fn listing(places: &[Place]) -> String {
+    lines_about(places, addresses)
+}
+
+fn lines_about(places: &[Place], about: impl Fn(&Place) -> String) -> String {
     let mut lines = String::new();
     let mut before = (0, 0);
     for place in places {
@@ -122,7 +151,8 @@ pub fn listing(places: &[Place]) -> String {
         } else {
             String::new()
         };
-        lines += &format!("{:>8}  {}{choice}\n", place.pid, place.name);
+        let where_to = about(place);
+        lines += &format!("{:>8}  {}{choice}  {where_to}\n", place.pid, place.name);
     }
     lines
 }
@@ -174,14 +204,28 @@ pub fn find(target: Option<&str>, instance: Option<usize>) -> Result<Place, Stri
     }
 }
 
+fn user_of(process: &str) -> Option<String> {
+    let status = fs::read(format!("/proc/{process}/status")).ok()?;
+    let status = String::from_utf8_lossy(&status);
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    // Real, effective and others.
+    line.split_whitespace().nth(1).map(str::to_string)
+}
+
 fn unreadable(pid: u32, error: &io::Error) -> String {
     // A process that is ending, or is somebody else's.
     match error.kind() {
         io::ErrorKind::NotFound => format!("there is no process {pid}"),
-        io::ErrorKind::PermissionDenied => format!(
-            "process {pid} ({}) may not be looked into: run this as its user or as root",
-            name_of(pid)
-        ),
+        io::ErrorKind::PermissionDenied => {
+            let name = name_of(pid);
+            // The kernel guards it then: what it read as another user may be in its memory.
+            let who = if user_of(&pid.to_string()) == user_of("self") {
+                "only root may, since it has changed its user"
+            } else {
+                "run this as its user or as root"
+            };
+            format!("process {pid} ({name}) may not be looked into: {who}")
+        }
         _ if !Path::new(&format!("/proc/{pid}")).exists() => format!("there is no process {pid}"),
         _ => format!("process {pid} ({}): {error}", name_of(pid)),
     }
@@ -197,8 +241,20 @@ fn memory(place: &Place) -> io::Result<File> {
             let link = link.as_os_str().as_encoded_bytes();
             link.starts_with(MEMORY.as_bytes())
         });
-        if is_memory && fs::metadata(&path).is_ok_and(|about| about.ino() == place.inode) {
-            return File::open(&path);
+        if !is_memory {
+            continue;
+        }
+        // The process may have put something else there meanwhile, a pipe say, that would keep us waiting.
+        let opened = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&path);
+        if let Ok(file) = opened
+            && file
+                .metadata()
+                .is_ok_and(|about| about.ino() == place.inode)
+        {
+            return Ok(file);
         }
     }
     File::open(format!("{folder}/map_files/{}", place.range))
@@ -227,8 +283,13 @@ pub fn attach(place: &Place) -> Result<Segment, String> {
 
 /// A process by number and time of its start: numbers are used again.
 pub fn started(pid: u32) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name before may have blanks and brackets in it.
+    start_in(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// None: a zombie.
+fn start_in(stat: &[u8]) -> Option<String> {
+    // The name before may have blanks and brackets in it, and be no UTF-8.
+    let stat = String::from_utf8_lossy(stat);
     let mut words = stat.rsplit(')').next()?.split_ascii_whitespace();
     let state = words.next()?;
     let start = words.nth(18)?;
@@ -259,6 +320,22 @@ broken
     }
 
     #[test]
+    fn a_name_may_be_any_bytes() {
+        assert_eq!(printable(b"ans\xff\xe4\xb8\xad\x1b[H r"), "ans?????[H r");
+        assert_eq!(printable(b""), "?");
+        let stat = |name: &[u8], state: &[u8]| {
+            let behind = b" 1 5 5 0 -1 4194304 280 0 0 0 0 0 0 0 39 19 3 0 242906 31826 39";
+            [b"7 (", name, b") ", state, behind].concat()
+        };
+        for name in [&b"answer"[..], b"a b) R 1", b"\xff\xe4"] {
+            let start = start_in(&stat(name, b"S"));
+            assert_eq!(start.as_deref(), Some("242906"));
+            assert_eq!(start_in(&stat(name, b"Z")), None);
+        }
+        assert_eq!(start_in(b""), None);
+    }
+
+    #[test]
     fn several_of_one_process_are_numbered() {
         let place = |pid, inode| Place {
             pid,
@@ -267,8 +344,11 @@ broken
             range: String::new(),
         };
         assert_eq!(
-            listing(&[place(7, 1), place(7, 2), place(9, 3)]),
-            "       7  answer  --instance 1\n       7  answer  --instance 2\n       9  answer\n"
+            lines_about(&[place(7, 1), place(7, 2), place(9, 3)], |place| format!(
+                "at {}",
+                place.inode
+            )),
+            "       7  answer  --instance 1  at 1\n       7  answer  --instance 2  at 2\n       9  answer  at 3\n"
         );
     }
 }

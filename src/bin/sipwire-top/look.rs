@@ -11,6 +11,7 @@ pub struct Looker {
     segment: Segment,
     parts: Parts,
     pid: u32,
+    inode: u64,
     started: Option<String>,
     pub title: String,
     pub now: Picture,
@@ -25,8 +26,9 @@ impl Looker {
             segment,
             parts,
             pid: place.pid,
+            inode: place.inode,
             started: find::started(place.pid),
-            title: format!("{}, pid {}", place.name, place.pid),
+            title: title(place),
             now,
             rates: None,
         })
@@ -39,11 +41,26 @@ impl Looker {
         Ok(())
     }
 
-    /// The process has ended. What is mapped stays, and stands still.
-    pub fn has_ended(&self) -> bool {
+    /// The last process has ended. What is mapped stays, and stands still. While there is another one of this
+    /// instance (a worker was looked at, and died) that is followed.
+    pub fn has_ended(&mut self) -> bool {
         let started = find::started(self.pid);
-        started.is_none() || started != self.started
+        if started.is_some() && started == self.started {
+            return false;
+        }
+        let mut places = find::all(|_| true).into_iter();
+        let Some(place) = places.find(|place| place.inode == self.inode) else {
+            return true;
+        };
+        self.pid = place.pid;
+        self.started = find::started(place.pid);
+        self.title = title(&place);
+        false
     }
+}
+
+fn title(place: &Place) -> String {
+    format!("{}, pid {}", place.name, place.pid)
 }
 
 /// Whatever is in the memory, we go on.

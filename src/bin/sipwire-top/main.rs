@@ -13,7 +13,9 @@ use look::Looker;
 use sipwire::pure::picture::screen::{View, render};
 use sipwire::pure::picture::{json, prometheus};
 use sipwire::runtime::picture::Parts;
+use sipwire::shm::header::LAYOUT_VERSION;
 use std::io::{self, IsTerminal, Write};
+use std::panic::catch_unwind;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -21,14 +23,17 @@ use std::time::Duration;
 const MOMENT_MS: u64 = 500;
 
 fn main() -> ExitCode {
-    // A panic is caught where it can be; its text would be lost in the screen.
+    // A panic is caught; its text would be lost in the screen.
     std::panic::set_hook(Box::new(|_| {}));
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
+    match catch_unwind(run) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
         // Who reads us has seen enough.
-        Err(Failure::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(Failure::Io(error)) => complain(&error.to_string()),
-        Err(Failure::Line(line)) => complain(&line),
+        Ok(Err(Failure::Io(error))) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Ok(Err(Failure::Io(error))) => complain(&error.to_string()),
+        Ok(Err(Failure::Line(line))) => complain(&line),
+        Err(_) => complain("ended by a mistake of its own, which is worth a report"),
     }
 }
 
@@ -62,7 +67,12 @@ fn run() -> Result<(), Failure> {
     let args = args::parse().map_err(|error| format!("{error} (see --help)"))?;
     match args.output {
         Output::Help => return print(args::USAGE),
-        Output::Version => return print(&format!("sipwire-top {}\n", env!("CARGO_PKG_VERSION"))),
+        Output::Version => {
+            let version = env!("CARGO_PKG_VERSION");
+            return print(&format!(
+                "sipwire-top {version}, layout version {LAYOUT_VERSION}\n"
+            ));
+        }
         Output::List => {
             let places = find::all(|_| true);
             return print(&find::listing(&places));
@@ -81,9 +91,10 @@ fn run() -> Result<(), Failure> {
         Output::Screen if has_terminal() => {
             let view = View {
                 keys: true,
+                delay_ms: args.delay_ms,
                 ..view(&args, &looker)
             };
-            Ok(terminal::run(&mut looker, view, args.delay_ms)?)
+            Ok(terminal::run(&mut looker, view)?)
         }
         _ => {
             std::thread::sleep(Duration::from_millis(MOMENT_MS.min(args.delay_ms)));

@@ -4,14 +4,18 @@ use crate::keys::{self, Key};
 use crate::look::Looker;
 use crossterm::style::{Attribute, Color, Print, SetAttribute, SetForegroundColor};
 use crossterm::{cursor, execute, queue, terminal};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
+use signal_hook::low_level::raise;
 use sipwire::pure::picture::screen::{Line, Screen, Style, View, render};
 use sipwire::sys::clock::monotonic_ms;
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
+
+/// Of a terminal that does not know its size, as some have none at first.
+const UNKNOWN_SIZE: (u16, u16) = (80, 24);
 
 /// While it lives the terminal is ours.
 struct Taken;
@@ -44,7 +48,7 @@ enum Event {
 /// Keys and signals, each from a thread that ends with us.
 fn events() -> io::Result<Receiver<Event>> {
     let (sender, events) = mpsc::channel();
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGWINCH])?;
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH])?;
     let other = sender.clone();
     thread::Builder::new().spawn(move || {
         for signal in signals.forever() {
@@ -78,16 +82,26 @@ fn events() -> io::Result<Receiver<Event>> {
     Ok(events)
 }
 
-pub fn run(looker: &mut Looker, mut view: View, mut delay_ms: u64) -> io::Result<()> {
+fn size() -> io::Result<(u16, u16)> {
+    let size = terminal::window_size()?;
+    let known = size.columns > 0 && size.rows > 0;
+    Ok(if known {
+        (size.columns, size.rows)
+    } else {
+        UNKNOWN_SIZE
+    })
+}
+
+pub fn run(looker: &mut Looker, mut view: View) -> io::Result<()> {
     let events = events()?;
-    let _taken = Taken::new()?;
+    let mut taken = Taken::new()?;
     let mut painter = Painter::default();
     // The first rates after a moment already.
-    let mut due_ms = monotonic_ms() + delay_ms.min(500);
+    let mut due_ms = monotonic_ms() + view.delay_ms.min(500);
     loop {
-        let size = terminal::window_size()?;
-        let size = (size.columns, size.rows);
+        let size = size()?;
         (view.width, view.height) = (usize::from(size.0), usize::from(size.1));
+        view.title.clone_from(&looker.title);
         let screen = render(&looker.now, looker.rates.as_ref(), &view);
         // Further than the end is no place to come back from.
         view.scroll = view.scroll.min(screen.last_scroll);
@@ -103,9 +117,15 @@ pub fn run(looker: &mut Looker, mut view: View, mut delay_ms: u64) -> io::Result
             match event {
                 Event::Quit => return Ok(()),
                 Event::Resized => painter.forget(),
+                Event::Key(Key::Control('z')) => {
+                    drop(taken);
+                    // Nothing happens where no shell could wake us again.
+                    raise(SIGTSTP)?;
+                    taken = Taken::new()?;
+                    painter.forget();
+                }
                 Event::Key(key) => {
-                    let goes_on = press(key, &mut view, &screen, &mut delay_ms);
-                    if !goes_on {
+                    if !press(key, &mut view, &screen) {
                         return Ok(());
                     }
                 }
@@ -114,7 +134,7 @@ pub fn run(looker: &mut Looker, mut view: View, mut delay_ms: u64) -> io::Result
         }
         let now_ms = monotonic_ms();
         if now_ms >= due_ms {
-            due_ms = now_ms + delay_ms;
+            due_ms = now_ms + view.delay_ms;
             if !view.paused {
                 view.notice = match looker.look() {
                     Err(line) => line,
@@ -129,7 +149,7 @@ pub fn run(looker: &mut Looker, mut view: View, mut delay_ms: u64) -> io::Result
 }
 
 /// False: it is the end.
-fn press(key: Key, view: &mut View, screen: &Screen, delay_ms: &mut u64) -> bool {
+fn press(key: Key, view: &mut View, screen: &Screen) -> bool {
     if let Key::Control('c' | 'd') = key {
         return false;
     }
@@ -158,8 +178,8 @@ fn press(key: Key, view: &mut View, screen: &Screen, delay_ms: &mut u64) -> bool
         Key::Char('r') => (view.reversed, view.scroll) = (!view.reversed, 0),
         Key::Char('/') => (view.typing, view.help) = (true, false),
         Key::Char('p' | ' ') => view.paused = !view.paused,
-        Key::Char('+') => *delay_ms = (*delay_ms / 2).max(100),
-        Key::Char('-') => *delay_ms = (*delay_ms * 2).min(60_000),
+        Key::Char('+') => view.delay_ms = (view.delay_ms / 2).max(100),
+        Key::Char('-') => view.delay_ms = (view.delay_ms * 2).min(60_000),
         Key::Up | Key::Char('k') => view.scroll = view.scroll.saturating_sub(1),
         Key::Down | Key::Char('j') => view.scroll = view.scroll.saturating_add(1),
         Key::PageUp => view.scroll = view.scroll.saturating_sub(page),
@@ -191,7 +211,7 @@ impl Painter {
             self.shown.clear();
             self.size = size;
         }
-        let colours = std::env::var_os("NO_COLOR").is_none();
+        let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let nothing = Line::default();
         let mut changed = false;
         for row in 0..usize::from(size.1) {

@@ -117,6 +117,8 @@ pub struct View {
     pub notice: String,
     /// There is a keyboard.
     pub keys: bool,
+    /// Time between two looks.
+    pub delay_ms: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -194,6 +196,7 @@ fn title(picture: &Picture, view: &View) -> Line {
         left
     };
     let room = view.width.saturating_sub(right.chars().count());
+    let room = room.max(left.width() + 3);
     left.padded(room, Style::Bar).with(right, Style::Bar)
 }
 
@@ -584,11 +587,13 @@ fn keys(view: &View) -> Line {
         return Line::of(format!(" {}", view.notice), Style::Bad);
     }
     let mut line = Line::default();
+    let every = format!("every {}", time(view.delay_ms));
     for (key, does) in [
         ("q", "quit"),
         ("s", "sort"),
         ("r", "reverse"),
         ("/", "filter"),
+        ("+-", every.as_str()),
         ("p", if view.paused { "go on" } else { "pause" }),
         ("?", if view.help { "back" } else { "help" }),
     ] {
@@ -607,7 +612,7 @@ fn help() -> Vec<Line> {
  up, down  move through the connections; also j, k, PgUp, PgDn, Home, End
  p, space  stop looking, and go on
  + -       look more often, less often
- q         quit, also Esc and Ctrl-C
+ q         quit, also Esc and Ctrl-C; Ctrl-Z suspends
 
  HELD      connections that a worker reads now
  BUSY      how long it has been in the callback that runs

@@ -9,6 +9,7 @@ fn view(width: usize, height: usize) -> View {
         height,
         title: "answer, pid 4000".to_string(),
         keys: true,
+        delay_ms: 1_000,
         ..View::default()
     }
 }
@@ -56,7 +57,7 @@ fn a_screen_of_80_by_24() {
 
 
 
- q quit  s sort  r reverse  / filter  p pause  ? help
+ q quit  s sort  r reverse  / filter  +- every 1.0s  p pause  ? help
 ";
     assert_eq!(format!("\n{text}"), expected, "\n{text}");
 }
@@ -142,6 +143,20 @@ fn what_is_wrong_stands_out() {
         text.contains(" stopped   up ") && !text.contains("GONE"),
         "{text}"
     );
+}
+
+#[test]
+fn what_does_not_fit_into_the_title_is_cut_and_does_not_run_together() {
+    let text = render(
+        &sample::picture(),
+        None,
+        &View {
+            keys: false,
+            ..view(30, 1)
+        },
+    )
+    .text();
+    assert_eq!(text, " sipwire  answer, pid 4000   s\n");
 }
 
 #[test]
