@@ -79,7 +79,8 @@ fn is_named(pid: u32, wanted: &str) -> bool {
     name.trim_ascii_end() == wanted.as_bytes() || base == wanted.as_bytes()
 }
 
-/// In the order of their numbers, which is that in which they were made.
+/// In the order of their numbers. It stays the same, but is not that in which they were made: each processor has
+/// numbers of its own.
 fn of_process(pid: u32) -> io::Result<Vec<Place>> {
     let maps = fs::read(format!("/proc/{pid}/maps"))?;
     let found = mapped(&String::from_utf8_lossy(&maps));
