@@ -67,11 +67,12 @@ build/libsipwire.a: $(RUST)
 
 # The shared library is the same object. Not the one that rustc links: with the list of exports that rustc gives the
 # linker no symbol gets a version. Once std has started a thread the object cannot be unloaded (its thread-local
-# destructors live in it); nodelete makes that a promise instead of an accident.
+# destructors live in it); nodelete makes that a promise instead of an accident. Without
+# -Bsymbolic-functions a host that exports symbols of these names would find its own in the plug-in's table.
 HARDENED := -Wl,-z,relro,-z,now,-z,noexecstack,-z,text,-z,defs
-build/libsipwire.so: build/libsipwire.a include/sipwire.map
+build/libsipwire.so: build/libsipwire.a include/sipwire.map Makefile
 	$(CC) -shared -Wl,--whole-archive build/libsipwire.a -Wl,--no-whole-archive -Wl,--gc-sections $(LDFLAGS) $(HARDENED) \
-	  -Wl,--version-script=include/sipwire.map,-soname,$(SONAME),-z,nodelete -o build/libsipwire.so.$(VERSION)
+	  -Wl,--version-script=include/sipwire.map,-soname,$(SONAME),-z,nodelete,-Bsymbolic-functions -o build/libsipwire.so.$(VERSION)
 	ln -sf libsipwire.so.$(VERSION) build/$(SONAME)
 	ln -sf $(SONAME) $@
 
