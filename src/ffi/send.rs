@@ -4,6 +4,7 @@ use super::boundary::{code, read};
 use super::instance::shared;
 use super::types::*;
 use crate::pure::error::Error;
+use crate::pure::settings::LARGEST_MESSAGE_BYTES;
 use crate::roles::sender::{self, Sent, Target};
 use crate::runtime::membership;
 
@@ -74,12 +75,11 @@ pub unsafe extern "C" fn sipwire_send(
         }
         // SAFETY: `iov_count` pieces, by the caller's promise.
         let pieces = unsafe { core::slice::from_raw_parts(iov, iov_count) };
-        // Before anything is looked at: lengths whose sum no message has are some mistake.
+        // Before anything is looked at: lengths whose sum no message can have are some mistake.
         let length = pieces
             .iter()
             .try_fold(0usize, |sum, piece| sum.checked_add(piece.length));
-        let most = instance.context.live().max_message_size_bytes;
-        if length.is_none_or(|length| length as u64 > most) {
+        if length.is_none_or(|length| length > LARGEST_MESSAGE_BYTES as usize) {
             return Err(Error::TooLarge);
         }
         let mut parts: [&[u8]; MAX_PARTS] = [&[]; MAX_PARTS];

@@ -15,7 +15,7 @@ use crate::table::slot::Slot;
 /// The time from which a message counts, when it is to be shown. None: no callback (one branch), switched
 /// off (one look at the live settings), or the callback itself sends.
 pub fn begin(context: &Context, member: &Member) -> Option<u64> {
-    let shown = context.wants.capture && !member.capturing.get() && context.live().capture;
+    let shown = context.wants.capture && !member.capturing.get() && member.live(context).capture;
     shown.then(realtime_us)
 }
 

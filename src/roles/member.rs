@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use crate::pure::error::{Error, Result};
+use crate::pure::settings::Settings;
 use crate::pure::words::{Holder, Stamp};
 use crate::roles::context::Context;
 use crate::roles::duplicates::{Duplicates, Passing};
@@ -83,6 +84,9 @@ pub struct Member {
     pub together: RefCell<Vec<u8>>,
     /// Of the settings that `duplicates` knows its limit from.
     limit_version: Cell<u64>,
+    /// The live settings and their version: what all threads share costs each message several locked
+    /// instructions.
+    live: RefCell<(u64, Rc<Settings>)>,
     /// Blocks stamped private(us), so that a direct write needs no allocation (P1: the rest of a
     /// partial write must have a place before its first byte goes out).
     reserve: RefCell<Vec<u32>>,
@@ -142,6 +146,7 @@ impl Member {
             duplicates: RefCell::new(duplicates),
             together: RefCell::new(Vec::new()),
             limit_version: Cell::new(version),
+            live: RefCell::new((version, Rc::new((*context.live()).clone()))),
             reserve: RefCell::new(Vec::new()),
             batch: Cell::new(None),
             gathered: Cell::new(None),
@@ -267,6 +272,15 @@ impl Member {
             let posted = record.account.dial_posted.load_sync();
             posted.wrapping_sub(record.supervised.dial_taken.load_sync())
         })
+    }
+    /// Settings as they are now, see `Context::live`.
+    pub fn live(&self, context: &Context) -> Rc<Settings> {
+        let version = context.segment.header().live_version.load_sync();
+        let mut known = self.live.borrow_mut();
+        if known.0 != version {
+            *known = (version, Rc::new((*context.live()).clone()));
+        }
+        known.1.clone()
     }
     pub fn count(&self, context: &Context, counter: Counter, by: u64) {
         context.segment.count(self.holder, counter, by);

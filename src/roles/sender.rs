@@ -85,7 +85,7 @@ pub fn send(
     parts: &[&[u8]],
     cookie: u64,
 ) -> Result<Sent> {
-    let settings = context.live();
+    let settings = member.live(context);
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let now_ms = sys::clock::monotonic_ms();
     let mut call = Call {
@@ -125,7 +125,7 @@ pub fn send_directly(
     (index, slot, generation): (u32, &Slot, u32),
     bytes: &[u8],
 ) -> bool {
-    let settings = context.live();
+    let settings = member.live(context);
     let call = Call {
         context,
         member,
@@ -158,7 +158,7 @@ pub fn post_alias(context: &Context, member: &Member, conn_id: u32, alias: Addr)
     if context.segment.header().supervisor_gone() {
         return Err(Error::SupervisorGone);
     }
-    let settings = context.live();
+    let settings = member.live(context);
     let call = Call {
         context,
         member,

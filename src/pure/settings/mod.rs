@@ -22,7 +22,7 @@ use text::SECOND;
 use value::{Field, Value};
 
 pub use listener::ListenerSettings;
-pub use table::{Descriptor, LIVE_TEXTS, LIVE_WORDS, Settings, Unit};
+pub use table::{Descriptor, LARGEST_MESSAGE_BYTES, LIVE_TEXTS, LIVE_WORDS, Settings, Unit};
 pub use value::{Handoff, LogLevel, ProxyOut, ProxyProtocol, QueueFull};
 pub use water::Water;
 

@@ -231,6 +231,9 @@ const LONGEST: i64 = 12 * 24 * HOUR;
 /// The shortest timeout: the supervisor's tick while connections are lent.
 const TICK: i64 = 10;
 
+/// The largest `max_message_size`.
+pub const LARGEST_MESSAGE_BYTES: i64 = 16 * M;
+
 const fn ms(ms: i64) -> u64 {
     ms as u64
 }
@@ -349,7 +352,7 @@ settings! {
         "close with a reset instead of gracefully";
 
     // Input.
-    "max_message_size" max_message_size_bytes: u64 = bytes(64 * K), size(K, 16 * M).live(),
+    "max_message_size" max_message_size_bytes: u64 = bytes(64 * K), size(K, LARGEST_MESSAGE_BYTES).live(),
         "largest message received or sent";
     "partial_max" partial_max_bytes: u64 = bytes(64 * M), size(64 * K, 4 * G),
         "bytes read but not delivered (incomplete messages, paused connections) of all together; at the bound reading pauses";

@@ -312,7 +312,7 @@ impl Worker {
     }
 
     fn longest_hold_ms(&self) -> u64 {
-        let hold_ms = self.context.live().worker_hold_ms;
+        let hold_ms = self.member.live(&self.context).worker_hold_ms;
         hold_ms + (hold_ms / 64).min(HOLD_SLACK_MS)
     }
 
@@ -432,7 +432,7 @@ impl Worker {
 
     fn after_turn(&mut self, index: u32, slot: &Slot, reading: OwnerWord, fd: RawFd, after: After) {
         let now_ms = monotonic_ms();
-        let hold_ms = self.context.live().worker_hold_ms;
+        let hold_ms = self.member.live(&self.context).worker_hold_ms;
         match after {
             After::Hold { data } if hold_ms > 0 => {
                 let known = self
@@ -552,7 +552,7 @@ impl Worker {
     /// True: more of them are over.
     fn end_holds(&mut self, now_ms: u64) -> bool {
         let context = self.context.clone();
-        let hold_ms = context.live().worker_hold_ms;
+        let hold_ms = self.member.live(&context).worker_hold_ms;
         let late = |held: Held| held.data_ms + self.longest_hold_ms() <= now_ms;
         if !self.held.first().is_some_and(late) {
             return false;

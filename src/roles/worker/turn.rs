@@ -170,7 +170,7 @@ impl Worker {
     /// Frames the first `n` bytes of the buffer. `park`: what is left of an unfinished message is kept;
     /// else it counts as not read.
     fn frame(&mut self, conn: &Conn<'_>, n: usize, park: bool) -> Framed {
-        let live = self.context.live();
+        let live = self.member.live(&self.context);
         let limits = Limits {
             max_message_bytes: live.max_message_size_bytes as u32,
             accept_no_content_length: live.accept_no_content_length,
@@ -319,7 +319,11 @@ impl Worker {
 
     fn is_stopped(&self, conn: &Conn<'_>) -> bool {
         let target = (conn.index, conn.slot, conn.generation);
-        flow::is_stopped(&self.context.segment, target, &self.context.live())
+        flow::is_stopped(
+            &self.context.segment,
+            target,
+            &self.member.live(&self.context),
+        )
     }
 
     /// What was read and kept when reading stopped is in the buffer again, as if it were read now: so
@@ -352,7 +356,7 @@ impl Worker {
             bytes,
         ) {
             let segment = &self.context.segment;
-            let bound = self.context.live().partial_max_bytes;
+            let bound = self.member.live(&self.context).partial_max_bytes;
             let full = &segment.header().gauges.partial_full;
             if full.load_sync() == 0 && segment.participants().partial_bytes() >= bound {
                 full.store_sync(1);
@@ -501,7 +505,7 @@ impl Worker {
         (status, phrase): (u16, &str),
         header_length: Option<u32>,
     ) {
-        let answers = self.context.live().error_answers && status != 0;
+        let answers = self.member.live(&self.context).error_answers && status != 0;
         let shown_us = capture::begin(&self.context, &self.member);
         if !answers && shown_us.is_none() {
             return;
