@@ -196,10 +196,11 @@ impl Supervisor {
                     None => Reason::NoConnection,
                     Some(_) => Reason::ConnQueueFull,
                 };
+                let remote = slot.remote();
                 let failed = Failed {
                     reason,
                     errno: 0,
-                    remote: Some(&slot.remote()),
+                    remote: Some(&remote),
                 };
                 self.fail_message(first, failed, None);
                 if refused.is_some() && self.live.queue_full == QueueFull::Close {
