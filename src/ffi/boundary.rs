@@ -1,20 +1,10 @@
-//! What every exported function goes through: a panic never crosses into C, errno is preserved
-//! unless the call says it sets it, pointers and sized structures are checked in one place.
+//! What every exported function goes through, on top of `runtime::boundary`: pointers and sized
+//! structures are checked in one place.
 
 use core::mem::{MaybeUninit, size_of};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::pure::error::{Error, Result};
-use crate::sys;
-
-/// Runs a call. A panic becomes `default` and is not propagated (a panicking child of a
-/// Kamailio-like host would take the whole server down).
-pub fn call<R>(default: R, body: impl FnOnce() -> R) -> R {
-    let errno = sys::process::errno_get();
-    let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or(default);
-    sys::process::errno_set(errno);
-    result
-}
+use crate::runtime::boundary::result;
 
 /// The default panic hook prints to stderr, also for panics that are caught; a library prints
 /// nothing. This copy of std is the library's own (only `sipwire_` symbols are visible), so no hook of
@@ -27,19 +17,7 @@ pub fn print_nothing() {
 /// Runs a call that returns a code. With SIPWIRE_E_SYSTEM errno is that of the system call that
 /// failed; else it stays as it was.
 pub fn code(body: impl FnOnce() -> Result<i32>) -> i32 {
-    let mut failed = None;
-    let code = call(Error::Panic.code(), || {
-        body().unwrap_or_else(|error| {
-            if error == Error::System {
-                failed = Some(sys::process::errno_get());
-            }
-            error.code()
-        })
-    });
-    if let Some(errno) = failed {
-        sys::process::errno_set(errno);
-    }
-    code
+    result(body).unwrap_or_else(Error::code)
 }
 
 /// # Safety

@@ -1,11 +1,11 @@
 //! Configuration: any thread, one at a time for each object; not for use in callbacks.
 
-use super::boundary::{call, code, copy_text, text};
+use super::boundary::{code, copy_text, text};
 use super::types::sipwire_config;
-use crate::pure::addr::parse_listen;
 use crate::pure::error::{Error, Result};
-use crate::pure::settings::{ListenerSettings, SettingError, Settings};
-use crate::runtime::instance::Listen;
+use crate::runtime::boundary::call;
+use crate::runtime::config::Config;
+use crate::runtime::instance::Failure;
 use core::ffi::c_char;
 use std::ffi::CString;
 
@@ -13,6 +13,13 @@ impl sipwire_config {
     pub(super) fn fail(&mut self, error: Error, line: &str) -> Error {
         self.error = CString::new(line.replace('\0', " ")).unwrap_or_default();
         error
+    }
+
+    /// For sipwire_config_error.
+    fn keep_line(&mut self, result: core::result::Result<(), Failure>) -> Result<i32> {
+        result.map_err(|failure| self.fail(failure.error, &failure.line))?;
+        self.error = CString::default();
+        Ok(0)
     }
 
     /// Two arguments, or the line that says what is wrong with one of them.
@@ -38,8 +45,7 @@ pub(super) unsafe fn exclusive<'a>(config: *mut sipwire_config) -> Result<&'a mu
 pub extern "C" fn sipwire_config_new() -> *mut sipwire_config {
     call(core::ptr::null_mut(), || {
         let config = sipwire_config {
-            settings: Settings::new(crate::sys::process::cpus()),
-            listen: Vec::new(),
+            inner: Config::new(),
             error: CString::default(),
         };
         Box::into_raw(Box::new(config))
@@ -83,8 +89,8 @@ pub unsafe extern "C" fn sipwire_config_set(
         // SAFETY: the caller's promise.
         let (config, key, value) = unsafe { (exclusive(config)?, text(key), text(value)) };
         let (key, value) = config.both(key, value)?;
-        let result = config.settings.set(key, value);
-        set_result(config, result)
+        let result = config.inner.set(key, value);
+        config.keep_line(result)
     })
 }
 
@@ -106,22 +112,9 @@ pub unsafe extern "C" fn sipwire_config_set_number(
         // SAFETY: the caller's promise.
         let (config, key) = unsafe { (exclusive(config)?, text(key)) };
         let (key, value) = config.both(key, Ok(value))?;
-        let result = config.settings.set_number(key, value);
-        set_result(config, result)
+        let result = config.inner.set_number(key, value);
+        config.keep_line(result)
     })
-}
-
-fn set_result(
-    config: &mut sipwire_config,
-    result: core::result::Result<(), SettingError>,
-) -> Result<i32> {
-    match result {
-        Ok(()) => {
-            config.error = CString::default();
-            Ok(0)
-        }
-        Err(error) => Err(config.fail(Error::Setting, &error.to_string())),
-    }
 }
 
 /// Writes a setting's value as text that sipwire_config_set takes back, NUL-terminated and cut off to
@@ -144,7 +137,7 @@ pub unsafe extern "C" fn sipwire_config_get(
         let get = || {
             // SAFETY: the caller's promise.
             let (config, key) = unsafe { (super::boundary::reference(config)?, text(key)?) };
-            let value = config.settings.get(key).map_err(|_| Error::Setting)?;
+            let value = config.inner.get(key).map_err(|failure| failure.error)?;
             // SAFETY: the caller's promise.
             Ok(unsafe { copy_text(&value, buffer, size) } as i64)
         };
@@ -171,23 +164,9 @@ pub unsafe extern "C" fn sipwire_config_listen(
         // SAFETY: the caller's promise.
         let (config, address) = unsafe { (exclusive(config)?, text(address)) };
         let (address, ()) = config.both(address, Ok(()))?;
-        let place = parse_listen(address).map(Listen::Address);
-        add_listener(config, place)
+        let result = config.inner.listen(address);
+        config.keep_line(result)
     })
-}
-
-fn add_listener(
-    config: &mut sipwire_config,
-    place: core::result::Result<Listen, String>,
-) -> Result<i32> {
-    match place {
-        Ok(place) => {
-            config.listen.push((place, ListenerSettings::default()));
-            config.error = CString::default();
-            Ok(0)
-        }
-        Err(line) => Err(config.fail(Error::Setting, &line)),
-    }
 }
 
 /// Adds a listener that the host has made itself or was given (a server that binds its sockets before it
@@ -209,7 +188,8 @@ pub unsafe extern "C" fn sipwire_config_listen_fd(config: *mut sipwire_config, f
     code(|| {
         // SAFETY: the caller's promise.
         let config = unsafe { exclusive(config)? };
-        add_listener(config, Listen::descriptor(fd))
+        let result = config.inner.listen_fd(fd);
+        config.keep_line(result)
     })
 }
 
@@ -234,15 +214,8 @@ pub unsafe extern "C" fn sipwire_config_listener_set(
         // SAFETY: the caller's promise.
         let (config, key, value) = unsafe { (exclusive(config)?, text(key), text(value)) };
         let (key, value) = config.both(key, value)?;
-        let own = usize::try_from(listener)
-            .ok()
-            .and_then(|index| config.listen.get_mut(index));
-        let Some((_, own)) = own else {
-            let line = format!("there is no listener {listener} yet");
-            return Err(config.fail(Error::Argument, &line));
-        };
-        let result = own.set(key, value);
-        set_result(config, result)
+        let result = config.inner.listener_set(listener, key, value);
+        config.keep_line(result)
     })
 }
 

@@ -1,11 +1,12 @@
 //! Seeing inside: an instance as text, for a log or a debugger, and for Prometheus. `sipwire-top` shows the
 //! same of a process that runs.
 
-use super::boundary::{call, copy_text};
+use super::boundary::copy_text;
 use super::instance::shared;
 use super::types::*;
 use crate::pure::error::{Error, Result};
 use crate::pure::picture::{dump, prometheus};
+use crate::runtime::boundary::call;
 use crate::runtime::picture::{self, Parts};
 use core::ffi::c_char;
 

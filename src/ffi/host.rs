@@ -1,9 +1,10 @@
 //! The host's callback table as the roles' `Host`.
 
-use super::boundary::call;
 use super::types::*;
 use crate::roles::host::{Capture, Captured, ConnInfo, Failure, Host, Message, Wants};
-use crate::roles::sender::{MAX_PARTS, Sent};
+use crate::roles::sender::MAX_PARTS;
+use crate::roles::target::Sent;
+use crate::runtime::boundary::call;
 use crate::shm::log_ring::Entry;
 use core::ffi::c_void;
 use once_cell::sync::OnceCell;
@@ -101,7 +102,7 @@ impl Host for CHost {
         let Some(callback) = self.table.on_message else {
             return 0;
         };
-        let length = message.data.len().saturating_sub(1);
+        let length = message.bytes().len();
         let mut view = sipwire_message {
             struct_size: size_of::<sipwire_message>() as u32,
             conn_id: message.conn_id,
@@ -139,7 +140,7 @@ impl Host for CHost {
             reason: failure.reason as i32,
             error: failure.errno,
             remote: sipwire_addr::from_addr(&failure.remote),
-            length: failure.data.len().saturating_sub(1),
+            length: failure.bytes().len(),
             data: failure.data.as_mut_ptr().cast(),
             written: failure.written,
             worker: failure.worker,

@@ -1,10 +1,11 @@
 //! Making, running and ending an instance.
 
-use super::boundary::{call, code, read, reference};
+use super::boundary::{code, read, reference};
 use super::config::exclusive;
 use super::host::{CHost, Handle, Opaque};
 use super::types::*;
 use crate::pure::error::{Error, Result};
+use crate::runtime::boundary::call;
 use crate::runtime::instance::Instance;
 use crate::runtime::run::Role;
 use crate::sys;
@@ -72,7 +73,7 @@ pub unsafe extern "C" fn sipwire_new(
             user: Opaque(user),
             handle: handle.clone(),
         };
-        match Instance::new(config.settings.clone(), &config.listen, Box::new(host)) {
+        match Instance::new(&config.inner, Box::new(host)) {
             Ok(instance) => {
                 let raw = Box::into_raw(Box::new(sipwire_instance { instance }));
                 let _ = handle.set(Opaque(raw));
@@ -106,12 +107,7 @@ pub unsafe extern "C" fn sipwire_free(instance: *mut sipwire_instance) {
         if !instance.is_null() {
             // SAFETY: from Box::into_raw, by the caller's promise.
             let handle = unsafe { Box::from_raw(instance) };
-            // Threads of sipwire_start must not outlive the instance; other processes go on.
-            if handle.instance.has_threads() {
-                let _ = handle.instance.stop();
-            }
-            crate::roles::supervisor::close_rest(&handle.instance.context);
-            crate::runtime::membership::exit(&handle.instance.context);
+            handle.instance.close();
         }
     });
 }

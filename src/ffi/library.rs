@@ -1,11 +1,12 @@
 //! Version, texts, addresses: no instance needed; any thread, any process, any callback.
 
-use super::boundary::{call, code, copy_bytes, copy_text, reference, text};
+use super::boundary::{code, copy_bytes, copy_text, reference, text};
 use super::types::sipwire_addr;
 use crate::pure::addr::Addr;
 use crate::pure::error::Error;
 use crate::pure::proxy::{self, Pair, Version};
 use crate::pure::reason::Reason;
+use crate::runtime::boundary::call;
 use core::ffi::c_char;
 
 const fn number(text: &str) -> u32 {
@@ -35,7 +36,7 @@ pub extern "C" fn sipwire_version_number() -> u32 {
 
 /// The version of the library that runs as text.
 ///
-/// Returns: "0.1.0", say; static, never NULL.
+/// Returns: "1.2.3", say; static, never NULL.
 /// Call from: anywhere, a signal handler included; in callbacks: yes; blocks: never.
 #[unsafe(no_mangle)]
 pub extern "C" fn sipwire_version_string() -> *const c_char {

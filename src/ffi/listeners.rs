@@ -3,15 +3,10 @@
 use super::boundary::{code, copy_text, text};
 use super::instance::shared;
 use super::types::*;
-use crate::pure::error::{Error, Result};
-use crate::runtime::instance::Instance;
+use crate::pure::error::Error;
 use crate::runtime::listeners;
-use crate::table::listeners::{Record, State};
+use crate::table::listeners::State;
 use core::ffi::c_char;
-
-fn record(instance: &Instance, index: i32) -> Result<&Record> {
-    instance.listener(usize::try_from(index).map_err(|_| Error::Argument)?)
-}
 
 /// How many listeners there are, with those that were added and removed: every number that was given out
 /// is below it.
@@ -44,14 +39,8 @@ pub unsafe extern "C" fn sipwire_listener_addr(
     code(|| {
         // SAFETY: the caller's promise.
         let (instance, out) = unsafe { (shared(instance)?, out.as_mut().ok_or(Error::Argument)?) };
-        let record = record(instance, index)?;
-        let bound = record.bound();
-        let addr = if bound.is_none() {
-            record.wanted()
-        } else {
-            bound
-        };
-        *out = sipwire_addr::from_addr(&addr);
+        let index = usize::try_from(index).map_err(|_| Error::Argument)?;
+        *out = sipwire_addr::from_addr(&instance.listener_addr(index)?);
         Ok(0)
     })
 }
@@ -80,7 +69,7 @@ pub unsafe extern "C" fn sipwire_listener_state(
         unsafe { copy_text("", line, size) };
         // SAFETY: the caller's promise.
         let instance = unsafe { shared(instance) }?;
-        let record = record(instance, index)?;
+        let record = instance.listener(usize::try_from(index).map_err(|_| Error::Argument)?)?;
         // Once: code and line are about the same moment.
         let state = record.state();
         // SAFETY: the caller's promise.

@@ -1,6 +1,7 @@
 //! Floor 6: the C face. The only `extern "C"` of the crate; checked pointers, a panic boundary,
 //! no logic. The order of these modules is the order of the header.
 #![allow(unsafe_code)] // pointers from C
+#![allow(rustdoc::broken_intra_doc_links)] // the text is the header's
 
 pub mod types;
 

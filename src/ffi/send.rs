@@ -4,27 +4,17 @@ use super::boundary::{code, read};
 use super::instance::shared;
 use super::types::*;
 use crate::pure::error::Error;
-use crate::pure::settings::LARGEST_MESSAGE_BYTES;
-use crate::roles::sender::{self, Sent, Target};
-use crate::runtime::membership;
+use crate::roles::sender::MAX_PARTS;
+use crate::roles::target::{Sent, Target};
+use crate::runtime::send::MAX_PIECES;
 
-/// Pieces of one message that are written as they are; more are put together first.
-const MAX_PARTS: usize = 64;
-/// As many as writev takes.
-const MAX_PIECES: usize = 1024;
-
-fn flags_agree(target: &sipwire_target) -> bool {
-    let all = SIPWIRE_SEND_NO_CONNECT
-        | SIPWIRE_SEND_CLOSE_AFTER
-        | SIPWIRE_SEND_FRESH
-        | SIPWIRE_SEND_FLOW
-        | SIPWIRE_SEND_ANSWER;
-    let flow = target.flags & SIPWIRE_SEND_FLOW;
-    let by_id = flow | target.flags & SIPWIRE_SEND_ANSWER;
-    target.flags & !all == 0
-        && (by_id == 0 || target.conn_id != 0)
-        && (flow == 0 || target.flags & (SIPWIRE_SEND_FRESH | SIPWIRE_SEND_ANSWER) == 0)
-}
+const _: () = assert!(
+    SIPWIRE_SEND_NO_CONNECT == Target::NO_CONNECT
+        && SIPWIRE_SEND_CLOSE_AFTER == Target::CLOSE_AFTER
+        && SIPWIRE_SEND_FRESH == Target::FRESH
+        && SIPWIRE_SEND_FLOW == Target::FLOW
+        && SIPWIRE_SEND_ANSWER == Target::ANSWER
+);
 
 /// Sends one message. Written directly when nothing is queued on the connection, else queued and written
 /// by the supervisor. Messages of one thread to one connection id, or to one address with one hash, arrive in
@@ -67,21 +57,23 @@ pub unsafe extern "C" fn sipwire_send(
     code(|| {
         // SAFETY: the caller's promise.
         let (instance, target) = unsafe { (shared(instance)?, read(target)?) };
-        if iov.is_null() || iov_count == 0 || iov_count > MAX_PIECES {
+        if iov.is_null() || iov_count > MAX_PIECES {
             return Err(Error::Argument);
         }
-        if !flags_agree(&target) {
-            return Err(Error::Argument);
-        }
+        let target = Target {
+            conn_id: target.conn_id,
+            remote: target.remote.to_addr(),
+            local: target.local.to_addr(),
+            flags: target.flags,
+            hash: target.hash,
+        };
         // SAFETY: `iov_count` pieces, by the caller's promise.
         let pieces = unsafe { core::slice::from_raw_parts(iov, iov_count) };
-        // Before anything is looked at: lengths whose sum no message can have are some mistake.
         let length = pieces
             .iter()
             .try_fold(0usize, |sum, piece| sum.checked_add(piece.length));
-        if length.is_none_or(|length| length > LARGEST_MESSAGE_BYTES as usize) {
-            return Err(Error::TooLarge);
-        }
+        // Before any piece is looked at.
+        instance.check_send(&target, iov_count, length)?;
         let mut parts: [&[u8]; MAX_PARTS] = [&[]; MAX_PARTS];
         let mut together = Vec::new();
         let many = iov_count > MAX_PARTS;
@@ -109,24 +101,10 @@ pub unsafe extern "C" fn sipwire_send(
         } else {
             parts.get(..used).unwrap_or_default()
         };
-        let context = &instance.context;
-        if instance.is_stopping() {
-            return Err(Error::ShuttingDown);
-        }
-        let member = membership::current(context)?;
-        let target = Target {
-            conn_id: target.conn_id,
-            remote: target.remote.to_addr(),
-            local: target.local.to_addr(),
-            flags: target.flags,
-            hash: target.hash,
-        };
-        Ok(
-            match sender::send(context, &member, target, parts, cookie)? {
-                Sent::Directly => SIPWIRE_SENT,
-                Sent::Queued => SIPWIRE_QUEUED,
-            },
-        )
+        Ok(match instance.send_parts(target, parts, cookie)? {
+            Sent::Directly => SIPWIRE_SENT,
+            Sent::Queued => SIPWIRE_QUEUED,
+        })
     })
 }
 
@@ -146,9 +124,6 @@ pub unsafe extern "C" fn sipwire_send(
 pub unsafe extern "C" fn sipwire_refresh(instance: *mut sipwire_instance) -> i32 {
     code(|| {
         // SAFETY: the caller's promise.
-        let instance = unsafe { shared(instance) }?;
-        let member = membership::current(&instance.context)?;
-        member.refresh(&instance.context, crate::sys::clock::monotonic_ms());
-        Ok(0)
+        unsafe { shared(instance) }?.refresh().map(|()| 0)
     })
 }

@@ -1,10 +1,11 @@
 //! Statistics, live settings, log.
 
-use super::boundary::{call, code, copy_text, size_of_out, text, write};
+use super::boundary::{code, copy_text, size_of_out, text, write};
 use super::instance::shared;
 use super::types::*;
 use crate::pure::error::Error;
-use crate::runtime::{membership, picture};
+use crate::runtime::boundary::call;
+use crate::runtime::picture;
 use core::ffi::c_char;
 
 /// A snapshot of the statistics. `out->struct_size` is set by the caller. Reads memory only; each value is
@@ -209,10 +210,6 @@ pub unsafe extern "C" fn sipwire_log_drain(instance: *mut sipwire_instance) -> i
     code(|| {
         // SAFETY: the caller's promise.
         let instance = unsafe { shared(instance) }?;
-        let member = membership::current(&instance.context)?;
-        if member.in_callback.get() {
-            return Err(Error::Reentrant);
-        }
-        Ok(crate::roles::worker::drain_log(&instance.context, &member) as i32)
+        Ok(instance.drain_log()? as i32)
     })
 }

@@ -180,11 +180,7 @@ pub struct sipwire_instance {
 
 /// Settings and listeners of an instance to be made.
 pub struct sipwire_config {
-    pub(super) settings: crate::pure::settings::Settings,
-    pub(super) listen: Vec<(
-        crate::runtime::instance::Listen,
-        crate::pure::settings::ListenerSettings,
-    )>,
+    pub(super) inner: crate::runtime::config::Config,
     pub(super) error: std::ffi::CString,
 }
 

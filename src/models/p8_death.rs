@@ -21,8 +21,9 @@ use crate::pure::settings::Settings;
 use crate::roles::context::{Context, Listener};
 use crate::roles::host::{ConnInfo, Failure, Host, Message, Wants};
 use crate::roles::member::Member;
-use crate::roles::sender::{self, Sent, Target};
+use crate::roles::sender;
 use crate::roles::supervisor::Supervisor;
+use crate::roles::target::{Sent, Target};
 use crate::roles::worker::Worker;
 use crate::shm::log_ring::Entry as LogEntry;
 use crate::sync::{Word, stop};
@@ -243,7 +244,7 @@ fn one_run() {
         conn_id: 0,
         remote: Addr::from_std(target),
         local: Addr::none(),
-        flags: sender::NO_CONNECT,
+        flags: Target::NO_CONNECT,
         hash: 0,
     };
 

@@ -19,6 +19,7 @@ pub const FAMILY_V4: u8 = 4;
 pub const FAMILY_V6: u8 = 6;
 
 /// An IP address and port, laid out as `sipwire_addr` in the C header.
+#[deny(missing_docs)]
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Addr {
@@ -34,6 +35,7 @@ pub struct Addr {
     pub ip: [u8; 16],
 }
 
+#[deny(missing_docs)]
 impl Addr {
     /// No address.
     pub const fn none() -> Addr {
@@ -232,6 +234,12 @@ const fn mix(mut word: u64) -> u64 {
     word ^= word >> 29;
     word = word.wrapping_mul(0x6a09_e667_f3bc_c909);
     word ^ (word >> 32)
+}
+
+impl From<SocketAddr> for Addr {
+    fn from(addr: SocketAddr) -> Addr {
+        Addr::from_std(addr)
+    }
 }
 
 impl fmt::Display for Addr {

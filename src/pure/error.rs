@@ -1,15 +1,24 @@
 //! The errors of the C API: one enum, its numbers, its texts. Numbers are never reused.
 
+use std::fmt;
+
 macro_rules! errors {
     ($($name:ident = $number:literal, $symbol:literal, $text:literal;)*) => {
+        /// Why a call failed. With `System` errno says why, as `std::io::Error::last_os_error` shows it.
+        #[deny(missing_docs)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(i32)]
-        pub enum Error { $($name = $number),* }
+        pub enum Error { $(#[doc = $text] $name = $number),* }
 
+        #[deny(missing_docs)]
         impl Error {
+            /// Every error that there is.
             pub const ALL: &'static [Error] = &[$(Error::$name),*];
+            /// Its number in the C API.
             pub fn code(self) -> i32 { self as i32 }
+            /// Its name in the C API.
             pub fn symbol(self) -> &'static str { match self { $(Error::$name => $symbol),* } }
+            /// For people.
             pub fn text(self) -> &'static str { match self { $(Error::$name => $text),* } }
             /// Static NUL-terminated text for any code, including success codes.
             pub fn c_text(code: i32) -> &'static str {
@@ -50,6 +59,15 @@ errors! {
     SupervisorGone = -2901, "SIPWIRE_E_SUPERVISOR_GONE", "supervisor is gone";
 }
 
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// What calls return.
 pub type Result<T> = core::result::Result<T, Error>;
 
 #[cfg(test)]

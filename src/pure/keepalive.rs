@@ -14,8 +14,10 @@ pub const SHORTEST_MS: u32 = 10;
 const DEFAULT_MS: (u64, u64) = (95_000, 120_000);
 
 /// The time between our pings, as the host gives it.
+#[deny(missing_docs)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Interval {
+    /// None are sent.
     #[default]
     Off,
     /// The RFC's own, where the peer named none.
@@ -24,6 +26,7 @@ pub enum Interval {
     Ms(u32),
 }
 
+#[deny(missing_docs)]
 impl Interval {
     /// The number of the C API for `Default`.
     pub const DEFAULT: i64 = -1;
@@ -37,6 +40,7 @@ impl Interval {
         }
     }
 
+    /// The number of the C API.
     pub fn number(self) -> i64 {
         match self {
             Interval::Off => 0,

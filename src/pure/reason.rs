@@ -3,15 +3,19 @@
 
 macro_rules! reasons {
     ($($name:ident = $number:literal, $text:literal;)*) => {
+        /// Why a connection ended or a message failed.
+        #[deny(missing_docs)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
-        pub enum Reason { $($name = $number),* }
+        pub enum Reason { $(#[doc = $text] $name = $number),* }
 
+        #[deny(missing_docs)]
         impl Reason {
             /// Total: an unknown number (a scribbled word) reads as `Corrupt`.
             pub fn from_number(number: u32) -> Reason {
                 match number { $($number => Reason::$name,)* _ => Reason::Corrupt }
             }
+            /// For people.
             pub fn text(self) -> &'static str {
                 match self { $(Reason::$name => $text),* }
             }
@@ -59,6 +63,7 @@ reasons! {
 /// Size of the by-reason counter array; leaves room for reasons to come.
 pub const REASON_COUNT: usize = 32;
 
+#[deny(missing_docs)]
 impl Reason {
     /// Reasons that say the destination does not work: these blacklist a destination we may dial.
     pub fn blacklists(self) -> bool {

@@ -67,6 +67,7 @@ impl GateWord {
 // ---------------------------------------------------------------- owner
 
 /// Who may read a connection.
+#[deny(missing_docs)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum OwnerState {
@@ -90,6 +91,7 @@ pub enum OwnerState {
     Told = 8,
 }
 
+#[deny(missing_docs)]
 impl OwnerState {
     fn from_bits(bits: u64) -> OwnerState {
         match bits {

@@ -82,6 +82,6 @@ pub fn show_received(context: &Context, member: &Member, message: &Message<'_>) 
         local: message.local,
         listener: message.listener,
     };
-    let data = message.data.split_last().map_or(&[][..], |(_, data)| data);
-    show(context, member, time_us, Captured::Received, ends, &[data]);
+    let parts = &[message.bytes()];
+    show(context, member, time_us, Captured::Received, ends, parts);
 }

@@ -5,36 +5,85 @@ use crate::pure::addr::Addr;
 pub use crate::pure::picture::conn::ConnInfo;
 use crate::pure::reason::Reason;
 use crate::roles::capture::Ends;
-use crate::roles::sender::Sent;
+use crate::roles::target::Sent;
 use crate::shm::log_ring::Entry as LogEntry;
 
+/// A complete SIP message, lent for the time of the callback.
+#[deny(missing_docs)]
 pub struct Message<'a> {
+    /// The connection it came on.
     pub conn_id: u32,
-    /// The message, followed by one NUL byte that is not part of it: `length` is data.len() - 1.
+    /// The message, followed by one NUL byte that is not part of it; see `bytes`. Nobody reads it after the callback.
     pub data: &'a mut [u8],
+    /// Start line to the empty line, included.
     pub header_length: usize,
+    /// What follows the header.
     pub body_length: usize,
+    /// Where it came from.
     pub remote: Addr,
+    /// Where it arrived.
     pub local: Addr,
     /// Listener index, -1: a dialled connection.
     pub listener: i32,
+    /// The worker that runs this callback.
     pub worker: i32,
+    /// CLOCK_MONOTONIC, milliseconds.
     pub time_ms: u64,
+    /// What `conn_set_user` stored.
     pub conn_user: u64,
+    /// First message of its connection.
     pub first: bool,
 }
 
+#[deny(missing_docs)]
+impl Message<'_> {
+    /// The whole message.
+    pub fn bytes(&self) -> &[u8] {
+        without_nul(self.data)
+    }
+    /// Start line to the empty line, included.
+    pub fn header(&self) -> &[u8] {
+        self.bytes().get(..self.header_length).unwrap_or_default()
+    }
+    /// What follows the header.
+    pub fn body(&self) -> &[u8] {
+        self.bytes().get(self.header_length..).unwrap_or_default()
+    }
+}
+
+/// A message that was accepted and will not be written whole, lent for the time of the callback.
+#[deny(missing_docs)]
 pub struct Failure<'a> {
+    /// 0: it never had a connection.
     pub conn_id: u32,
+    /// As given to `send`.
     pub cookie: u64,
+    /// Why.
     pub reason: Reason,
+    /// 0 when there is none.
     pub errno: i32,
+    /// Where it was to go.
     pub remote: Addr,
-    /// The whole message and one NUL.
+    /// The whole message and one NUL; see `bytes`.
     pub data: &'a mut [u8],
+    /// Bytes that the kernel had taken.
     pub written: usize,
+    /// The worker that runs this callback.
     pub worker: i32,
+    /// The worker that was told first died inside the callback.
     pub repeated: bool,
+}
+
+#[deny(missing_docs)]
+impl Failure<'_> {
+    /// The whole message.
+    pub fn bytes(&self) -> &[u8] {
+        without_nul(self.data)
+    }
+}
+
+fn without_nul(data: &[u8]) -> &[u8] {
+    data.split_last().map_or(&[], |(_, bytes)| bytes)
 }
 
 /// A message that passes, as `on_capture` sees it.

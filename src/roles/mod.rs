@@ -13,4 +13,5 @@ pub mod memory;
 pub mod notice;
 pub mod sender;
 pub mod supervisor;
+pub mod target;
 pub mod worker;

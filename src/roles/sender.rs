@@ -17,6 +17,7 @@ use crate::roles::context::{Context, failed_because};
 use crate::roles::host::Captured;
 use crate::roles::member::Member;
 use crate::roles::notice::{KIND_ALIAS, KIND_END};
+use crate::roles::target::{Sent, Target};
 use crate::shm::counters::Counter;
 use crate::shm::gate::{self, Take};
 use crate::sync::{Ordering, Word};
@@ -24,13 +25,6 @@ use crate::sys::{self, sock};
 use crate::table::slot::{Slot, post};
 use crate::table::{blacklist, flow, index, phase, queue};
 
-pub const NO_CONNECT: u32 = 1;
-pub const CLOSE_AFTER: u32 = 2;
-pub const FRESH: u32 = 4;
-/// On this connection or not at all.
-pub const FLOW: u32 = 8;
-/// On the connection of the request, wherever it came from; the address is for when it has ended.
-pub const ANSWER: u32 = 16;
 /// The library's own bytes (pong, error answer): nobody waits for a report of them.
 pub const UNREPORTED: u32 = 0x8000_0000;
 /// If the kernel takes nothing of it now, it is not queued.
@@ -46,22 +40,6 @@ const MOST_LISTED_ALIASES: u64 = 256;
 pub const MAX_PARTS: usize = 64;
 /// A message that is no longer than this is written as one part.
 const TOGETHER_MAX_BYTES: usize = 4096;
-
-#[derive(Clone, Copy, Debug)]
-pub struct Target {
-    pub conn_id: u32,
-    pub remote: Addr,
-    pub local: Addr,
-    pub flags: u32,
-    /// See `pure::choice`.
-    pub hash: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
-    Directly,
-    Queued,
-}
 
 pub(super) struct Call<'a> {
     pub(super) context: &'a Context,
@@ -206,7 +184,7 @@ impl Call<'_> {
                 result => return result,
             }
             if self.came_from_there() {
-                self.target.flags |= NO_CONNECT;
+                self.target.flags |= Target::NO_CONNECT;
             }
         }
         self.by_address()
@@ -218,7 +196,7 @@ impl Call<'_> {
             .by_id(self.target.conn_id)
             .ok_or(Error::NoConnection)?;
         let remote = &self.target.remote;
-        let anywhere = remote.is_none() || self.target.flags & (FLOW | ANSWER) != 0;
+        let anywhere = remote.is_none() || self.target.flags & (Target::FLOW | Target::ANSWER) != 0;
         if !anywhere && !index::is_at(segment, index, slot, remote) {
             return Err(Error::NoConnection);
         }
@@ -226,7 +204,7 @@ impl Call<'_> {
     }
 
     fn may_go_elsewhere(&self) -> bool {
-        self.target.flags & FLOW == 0 && !self.target.remote.is_none()
+        self.target.flags & Target::FLOW == 0 && !self.target.remote.is_none()
     }
 
     /// The address is the one from which the connection that the id means was opened: nobody listens there
@@ -253,7 +231,7 @@ impl Call<'_> {
             // It has not looked for a connection: the supervisor does, and asks all this if there is none.
             return self.post_to_dial_list();
         }
-        if self.target.flags & FRESH == 0 {
+        if self.target.flags & Target::FRESH == 0 {
             let wish = self.wish();
             let chosen = index::choose(segment, remote, &self.target.local, wish);
             if let Some(found) = chosen.open
@@ -284,7 +262,7 @@ impl Call<'_> {
 
     fn may_dial(&self) -> Result<()> {
         let segment = &self.context.segment;
-        if self.target.flags & NO_CONNECT != 0 || self.settings.no_connect {
+        if self.target.flags & Target::NO_CONNECT != 0 || self.settings.no_connect {
             return Err(Error::NoConnection);
         }
         if segment.header().drain_ms.load_sync() != 0 {
@@ -608,7 +586,7 @@ impl Call<'_> {
         {
             bits |= post::ANSWERED;
         }
-        if self.target.flags & CLOSE_AFTER != 0 {
+        if self.target.flags & Target::CLOSE_AFTER != 0 {
             slot.want(generation, Reason::CloseAfterSend, 0, false);
             bits |= post::END;
         }

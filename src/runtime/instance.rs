@@ -1,10 +1,12 @@
 //! Making an instance: settings checked, segment mapped, listeners bound, all before any fork.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Weak};
 
+use super::config::Config;
 use crate::pure::addr::Addr;
 use crate::pure::error::Error;
-use crate::pure::settings::{ListenerSettings, ProxyProtocol, SettingError, Settings};
+use crate::pure::settings::{ProxyProtocol, SettingError, Settings};
 use crate::roles::context::{Context, Listener, cannot_listen, socket_options};
 use crate::roles::host::Host;
 use crate::sync::Word;
@@ -13,12 +15,45 @@ use crate::sys::{Errno, RawFd};
 use crate::table::segment::Segment;
 
 /// A failure with the one line that says what to do about it.
+#[deny(missing_docs)]
 #[derive(Debug)]
 pub struct Failure {
+    /// What a program goes by.
     pub error: Error,
+    /// For a log; also what is displayed.
     pub line: String,
+    /// Of the system call that failed, 0: none did.
     pub errno: i32,
 }
+
+#[deny(missing_docs)]
+impl Failure {
+    pub(super) fn new(error: Error, line: String) -> Failure {
+        Failure {
+            error,
+            line,
+            errno: 0,
+        }
+    }
+}
+
+impl From<SettingError> for Failure {
+    fn from(error: SettingError) -> Failure {
+        let code = match error {
+            SettingError::NotLive { .. } => Error::NotLive,
+            _ => Error::Setting,
+        };
+        Failure::new(code, error.to_string())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line)
+    }
+}
+
+impl std::error::Error for Failure {}
 
 /// Where to listen.
 #[derive(Clone, Copy, Debug)]
@@ -65,25 +100,43 @@ impl Listen {
     }
 }
 
+/// Clones are the same instance.
+#[derive(Clone)]
 pub struct Instance {
     pub context: Arc<Context>,
-    pub(super) threads: super::run::Threads,
+    pub(super) threads: Arc<super::run::Threads>,
+}
+
+/// For what the context itself owns.
+pub struct WeakInstance {
+    context: Weak<Context>,
+    threads: Arc<super::run::Threads>,
+}
+
+impl WeakInstance {
+    /// None: nobody has the context any more, so nobody calls anything of it.
+    pub fn upgrade(&self) -> Option<Instance> {
+        Some(Instance {
+            context: self.context.upgrade()?,
+            threads: self.threads.clone(),
+        })
+    }
 }
 
 impl Instance {
-    pub fn new(
-        settings: Settings,
-        listen: &[(Listen, ListenerSettings)],
-        host: Box<dyn Host>,
-    ) -> Result<Instance, Failure> {
-        settings.check().map_err(|error| Failure {
-            error: Error::Setting,
-            line: error.to_string(),
-            errno: 0,
-        })?;
+    pub fn downgrade(&self) -> WeakInstance {
+        WeakInstance {
+            context: Arc::downgrade(&self.context),
+            threads: self.threads.clone(),
+        }
+    }
+
+    pub fn new(config: &Config, host: Box<dyn Host>) -> Result<Instance, Failure> {
+        let Config { settings, listen } = config.clone();
+        settings.check()?;
         let options = socket_options(&settings);
         let mut listeners = Vec::with_capacity(listen.len());
-        for (place, own) in listen {
+        for (place, own) in &listen {
             listeners.push(place.open(&own.over(&settings), &options)?);
         }
         let system = |what: &str, errno: Errno| Failure {
@@ -107,7 +160,7 @@ impl Instance {
             .map_err(|errno| system("descriptors and a random key", errno))?;
         Ok(Instance {
             context: Arc::new(context),
-            threads: super::run::Threads::default(),
+            threads: Arc::default(),
         })
     }
 
@@ -117,23 +170,12 @@ impl Instance {
         let mut settings = (*before).clone();
         settings
             .set_live(key, value)
-            .and_then(|()| settings.check())
-            .map_err(|error| Failure {
-                error: match error {
-                    SettingError::NotLive { .. } => Error::NotLive,
-                    _ => Error::Setting,
-                },
-                line: error.to_string(),
-                errno: 0,
-            })?;
+            .and_then(|()| settings.check())?;
         if !self.context.change_live(&before, &settings) {
-            return Err(Failure {
-                error: Error::NoMemory,
-                line: format!(
-                    "{key} is not changed: other processes are in the middle of changing it; try again"
-                ),
-                errno: 0,
-            });
+            let line = format!(
+                "{key} is not changed: other processes are in the middle of changing it; try again"
+            );
+            return Err(Failure::new(Error::NoMemory, line));
         }
         // Here too, so that a connection made from now on has them: the supervisor may sleep.
         let options = socket_options(&settings);

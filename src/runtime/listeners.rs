@@ -21,6 +21,17 @@ impl Instance {
         }
     }
 
+    /// Where it is bound, or is to be.
+    pub fn listener_addr(&self, number: usize) -> Result<Addr> {
+        let record = self.listener(number)?;
+        let bound = record.bound();
+        Ok(if bound.is_none() {
+            record.wanted()
+        } else {
+            bound
+        })
+    }
+
     /// All numbers that were ever given out are below it.
     pub fn listener_count(&self) -> usize {
         let used = |record: &Record| record.state() != State::Free;
@@ -29,26 +40,21 @@ impl Instance {
 
     /// Asks for one more; its number.
     pub fn add_listener(&self, text: &str) -> core::result::Result<usize, Failure> {
-        let fail = |error, line| Failure {
-            error,
-            line,
-            errno: 0,
-        };
-        let addr = parse_listen(text).map_err(|line| fail(Error::Setting, line))?;
+        let addr = parse_listen(text).map_err(|line| Failure::new(Error::Setting, line))?;
         if self.takes_nothing_new() {
             let line = cannot_listen(&format!("tcp:{addr}"), Errno::ESHUTDOWN);
-            return Err(fail(Error::ShuttingDown, line));
+            return Err(Failure::new(Error::ShuttingDown, line));
         }
         if self.listens_on(&addr) && !self.context.settings.reuse_port {
             let line =
                 format!("cannot listen on tcp:{addr}: it is a listener of this instance already");
-            return Err(fail(Error::Listen, line));
+            return Err(Failure::new(Error::Listen, line));
         }
         let lives = |pid: u32| process::process_alive(pid as i32);
         let added = listeners::add(self.listeners(), &addr, process::pid() as u32, lives);
         let number = added.ok_or_else(|| {
             let line = format!("cannot listen on tcp:{addr}: too many listeners; remove one first");
-            fail(Error::NoMemory, line)
+            Failure::new(Error::NoMemory, line)
         })?;
         self.tell_supervisor();
         Ok(number)

@@ -3,6 +3,8 @@
 
 #[cfg(crash_points)]
 pub mod audit;
+pub mod boundary;
+pub mod config;
 pub mod flow;
 pub mod instance;
 pub mod listeners;
@@ -10,4 +12,5 @@ pub mod matching;
 pub mod membership;
 pub mod picture;
 pub mod run;
+pub mod send;
 pub mod snapshot;

@@ -194,7 +194,7 @@ impl Role {
 /// The threads of `start`. A forked child inherits the list and not the threads: `identity` says
 /// whose they are.
 #[derive(Default)]
-pub(super) struct Threads {
+pub struct Threads {
     identity: AtomicU64,
     /// Locked only in the process that `identity` names: in a child forked meanwhile `parking_lot` may
     /// hang.
@@ -399,6 +399,23 @@ impl Instance {
     /// `start` was called in this process and `stop` was not yet.
     pub fn has_threads(&self) -> bool {
         membership::is_identity(&self.context, self.threads.identity.load_sync())
+    }
+
+    /// The end of the instance in this process; other processes have theirs. Threads of `start` are
+    /// stopped. In a callback, whose thread cannot be waited for, no more than that is asked for.
+    pub fn close(&self) {
+        let threads = self.has_threads();
+        if membership::in_callback(&self.context) {
+            if threads {
+                self.request_stop();
+            }
+            return;
+        }
+        if threads {
+            let _ = self.stop();
+        }
+        supervisor::close_rest(&self.context);
+        membership::exit(&self.context);
     }
 
     /// `request_stop`, and waits for the threads of `start`; so does everyone who calls it meanwhile.

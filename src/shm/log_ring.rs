@@ -79,14 +79,20 @@ pub struct LogHeader {
 }
 
 /// A record as drained.
+#[deny(missing_docs)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// 1: error, 2: warning, 3: notice, 4: information, 5: debugging.
     pub level: u8,
+    /// The connection it is about, 0: none.
     pub conn_id: u32,
     /// Messages of this kind that the rate limit held back before this one.
     pub suppressed: u32,
+    /// CLOCK_REALTIME, milliseconds.
     pub time_ms: u64,
+    /// Its place among all.
     pub seq: u64,
+    /// One line.
     pub text: String,
 }
 

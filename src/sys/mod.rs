@@ -64,9 +64,7 @@ impl Fd {
 
     /// Gives up ownership; [`close`] ends it later.
     pub fn into_raw(self) -> RawFd {
-        let raw = self.0;
-        core::mem::forget(self);
-        raw
+        core::mem::ManuallyDrop::new(self).0
     }
 }
 

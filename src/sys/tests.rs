@@ -1,5 +1,6 @@
 //! Tests of the wrappers against the real kernel, on loopback and ephemeral ports.
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -10,6 +10,7 @@ pub enum Kind {
     Counter,
 }
 
+/// One of the statistics, with what it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Figure {
     pub name: &'static str,
@@ -22,11 +23,15 @@ macro_rules! stats {
     (@kind gauge) => { Kind::Gauge };
     (@kind counter) => { Kind::Counter };
     ($($kind:ident $name:ident, $help:literal;)*) => {
+        /// The statistics of an instance: what is now, and totals since it was made.
+        #[deny(missing_docs)]
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct Stats {
-            $(pub $name: u64,)*
+            $(#[doc = $help] pub $name: u64,)*
+            /// Connections closed, by the number of their `Reason`.
             pub closed_by_reason: [u64; REASON_COUNT],
         }
+        #[deny(missing_docs)]
         impl Stats {
             /// All but the counts by reason, in the order of the C structure.
             pub fn figures(&self) -> impl Iterator<Item = Figure> {
@@ -103,6 +108,7 @@ stats! {
     counter aliases_refused, "Aliases refused.";
 }
 
+#[deny(missing_docs)]
 impl Stats {
     /// Connections that were not served, whatever for.
     pub fn refused(&self) -> u64 {

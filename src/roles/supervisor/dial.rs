@@ -12,7 +12,7 @@ use crate::pure::reason::Reason;
 use crate::pure::settings::QueueFull;
 use crate::pure::words::{BlockUse, GateWord, Holder, OwnerState, Stamp};
 use crate::roles::notice::{KIND_ALIAS, KIND_DIALLED, KIND_DONE, KIND_END, KIND_TAKEN};
-use crate::roles::sender::{FRESH, NO_CONNECT};
+use crate::roles::target::Target;
 use crate::shm::blocks::Head;
 use crate::shm::counters::Counter;
 use crate::shm::gate;
@@ -83,7 +83,7 @@ impl Supervisor {
         }
         let chosen = index::choose(segment, &remote, &local, wish);
         let open = match chosen.open {
-            Some(found) if flags & FRESH == 0 => {
+            Some(found) if flags & Target::FRESH == 0 => {
                 segment.slot(found.slot).map(|slot| (found.slot, slot))
             }
             _ => None,
@@ -138,7 +138,7 @@ impl Supervisor {
     fn may_dial(&self, flags: u32, remote: &Addr) -> Result<(), Reason> {
         let segment = &self.context.segment;
         let header = segment.header();
-        if flags & NO_CONNECT != 0 || self.live.no_connect {
+        if flags & Target::NO_CONNECT != 0 || self.live.no_connect {
             Err(Reason::NoConnection)
         } else if header.stopping.load_sync() != 0 || header.drain_ms.load_sync() != 0 {
             Err(Reason::Shutdown)

@@ -5,7 +5,8 @@ use crate::pure::proxy::{self, Pair};
 use crate::pure::reason::Reason;
 use crate::pure::words::{BlockUse, GateWord, Stamp};
 use crate::roles::notice::{KIND_DONE, KIND_TAKEN};
-use crate::roles::sender::{CLOSE_AFTER, FINAL_ANSWER, PING, UNREPORTED};
+use crate::roles::sender::{FINAL_ANSWER, PING, UNREPORTED};
+use crate::roles::target::Target;
 use crate::shm::blocks::Blocks;
 use crate::shm::counters::Counter;
 use crate::shm::gate;
@@ -188,7 +189,7 @@ impl Supervisor {
             if flags & FINAL_ANSWER != 0 {
                 slot.answered();
             }
-            if flags & CLOSE_AFTER != 0 {
+            if flags & Target::CLOSE_AFTER != 0 {
                 // Served by ourselves, after what is being done now.
                 let generation = slot.owner().generation();
                 slot.want(generation, Reason::CloseAfterSend, 0, false);

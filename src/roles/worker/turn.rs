@@ -11,7 +11,8 @@ use crate::roles::batch;
 use crate::roles::capture::{self, Ends};
 use crate::roles::context::failed_because;
 use crate::roles::host::{Captured, Message};
-use crate::roles::sender::{self, Target};
+use crate::roles::sender;
+use crate::roles::target::Target;
 use crate::shm::counters::Counter;
 use crate::sync::{Ordering, Word};
 use crate::sys::clock::monotonic_ms;
@@ -571,7 +572,7 @@ impl Worker {
             conn_id: self.context.segment.id_of(conn.index, conn.generation),
             remote: crate::pure::addr::Addr::none(),
             local: crate::pure::addr::Addr::none(),
-            flags: sender::NO_CONNECT | sender::UNREPORTED,
+            flags: Target::NO_CONNECT | sender::UNREPORTED,
         };
         sender::send(&self.context, &self.member, target, &[bytes], 0).is_ok()
     }
