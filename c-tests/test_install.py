@@ -9,9 +9,9 @@ import subprocess
 
 import pytest
 from run import BUILD, CHECK_ALL, TOP, await_port, end_session, free_port, run_ok
-from test_artefacts import is_one_unit, soname, symbols
+from test_artefacts import is_one_unit, soname, symbols, version
 
-LIBRARIES = ["libsipwire.a", "libsipwire.so", "libsipwire.so.0", "libsipwire.so.0.1.0"]
+LIBRARIES = ["libsipwire.a", "libsipwire.so", "libsipwire.so.0", f"libsipwire.so.{version()}"]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_install_puts_header_libraries_links_and_pkg_config_file(installed):
     others = ["opt/sip/include/sipwire.h", "opt/sip/lib64/pkgconfig/sipwire.pc", "opt/sip/share/man/man3/sipwire.3"]
     assert files == sorted([*others, *libraries])
     assert os.readlink(installed / "opt/sip/lib64/libsipwire.so") == "libsipwire.so.0"
-    assert os.readlink(installed / "opt/sip/lib64/libsipwire.so.0") == "libsipwire.so.0.1.0"
+    assert os.readlink(installed / "opt/sip/lib64/libsipwire.so.0") == f"libsipwire.so.{version()}"
 
 
 def pkg_config(tree, *arguments):
@@ -48,6 +48,10 @@ def pkg_config(tree, *arguments):
         "PKG_CONFIG_SYSROOT_DIR": str(tree),
     }
     return run_ok(["pkg-config", *arguments, "sipwire"], env=environment, check_leftovers=False).split()
+
+
+def test_the_pkg_config_file_states_the_version_of_cargo_toml(installed):
+    assert pkg_config(installed, "--modversion") == [version()]
 
 
 def test_the_readme_host_is_about_forty_lines():

@@ -1127,7 +1127,7 @@ uint32_t sipwire_version_number(void);
 /**
  * The version of the library that runs as text.
  *
- * Returns: "0.1.0", say; static, never NULL.
+ * Returns: "1.2.3", say; static, never NULL.
  * Call from: anywhere, a signal handler included; in callbacks: yes; blocks: never.
  * Since: 0.1
  */
