@@ -116,7 +116,7 @@ build/kamailio/sipwire.so: $(MODULE) examples-c/kamailio/exports build/libsipwir
 	$(CC) -shared $(CFLAGS) $(MODULE) build/libsipwire.a $(LINK) -Wl,--version-script=examples-c/kamailio/exports -o $@
 
 # ---- the tests ----
-c-tests: $(C_TESTS) build/sipwire-top build/c-tests/tracer build/c-tests/sleeper build/crash/points
+c-tests: $(C_TESTS) build/sipwire-top build/c-tests/tracer build/c-tests/sleeper build/crash/points build/crash/panics
 build/c-tests/harness.o: c-tests/harness.c c-tests/harness.h $(wildcard c-tests/harness/*.c) include/sipwire.h | need-cc
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) -pthread -c $< -o $@
@@ -129,6 +129,8 @@ build/crash/libsipwire.a: $(RUST)
 CRASH := $(wildcard c-tests/crash/*.c)
 build/crash/points: $(CRASH) c-tests/crash/crash.h c-tests/deadline.h build/c-tests/harness.o build/crash/libsipwire.a
 	$(CC) $(FLAGS) $(CRASH) build/c-tests/harness.o build/crash/libsipwire.a $(LINK) -lm -o $@
+build/crash/panics: c-tests/panic/panics.c c-tests/crash/crash.h build/c-tests/harness.o build/crash/libsipwire.a
+	$(CC) $(FLAGS) $< build/c-tests/harness.o build/crash/libsipwire.a $(LINK) -lm -o $@
 # The parser of sipd is tested alone, with the sanitizers.
 build/c-tests/sipd_parser: c-tests/sipd_parser.c $(addprefix examples-c/sipd/,sip.c sip_values.c text.c sip.h text.h) | need-cc
 	@mkdir -p $(@D)

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 board *shared;
+bool panics;
 
 static int field(const sipwire_message *m, const char *name) {
   char value[32];
@@ -54,12 +55,15 @@ void actors_begin(void) {
 
 static void begin(uint32_t role, aim at) {
   sipwire_crash_role(role);
-  if (at.times) sipwire_crash_at(at.point, at.times);
+  if (at.times) sipwire_crash_at(at.point, at.times, panics);
 }
 
 static void supervisor_body(void *at) {
   begin(SUPERVISOR, *(aim *)at);
-  CHECK_RC(SIPWIRE_OK, sipwire_run_supervisor(h_instance));
+  int32_t rc;
+  do rc = sipwire_run_supervisor(h_instance);
+  while (rc == SIPWIRE_E_PANIC); /* before it was one */
+  CHECK_RC(SIPWIRE_OK, rc);
 }
 
 typedef struct seat { aim at; int worker; } seat;
@@ -68,7 +72,7 @@ typedef struct seat { aim at; int worker; } seat;
 static int32_t work(int worker) {
   sipwire_loop *loop = NULL;
   int32_t rc = sipwire_loop_new(h_instance, SIPWIRE_ROLE_WORKER, worker, &loop);
-  if (rc == SIPWIRE_E_ROLE) h_sleep_ms(1); /* until its predecessor is recovered */
+  if (rc == SIPWIRE_E_ROLE || rc == SIPWIRE_E_PANIC) h_sleep_ms(1); /* until its predecessor is recovered */
   while (rc >= 0 && !(worker == 1 && shared->worker_leaves)) {
     struct pollfd fd = {.fd = sipwire_loop_fd(loop), .events = POLLIN};
     int64_t wish = sipwire_loop_timeout_ms(loop);
@@ -84,7 +88,7 @@ static void worker_body(void *argument) {
   begin(WORKER, s->at);
   int32_t rc;
   do rc = work(s->worker);
-  while (rc == SIPWIRE_E_SUPERVISOR_GONE || rc == SIPWIRE_E_ROLE);
+  while (rc == SIPWIRE_E_SUPERVISOR_GONE || rc == SIPWIRE_E_ROLE || rc == SIPWIRE_E_PANIC);
   if (rc != SIPWIRE_OK && rc != SIPWIRE_E_SHUTTING_DOWN) h_fail("worker", s->worker, "%d (%s)", rc, sipwire_strerror(rc));
 }
 
@@ -110,6 +114,7 @@ static void sender_body(void *at) {
   begin(SENDER, *(aim *)at);
   char line[200];
   int32_t rc = sipwire_attach(h_instance);
+  if (rc == SIPWIRE_E_PANIC) rc = sipwire_attach(h_instance);
   if (rc != SIPWIRE_OK) h_fail("sender", 0, "sipwire_attach: %d (%s)", rc, sipwire_strerror(rc));
   while (!shared->begin) h_sleep_ms(1);
   keep_alive(10, 3600000);
@@ -153,7 +158,8 @@ static void sender_body(void *at) {
   keep_alive(10, 3600000); /* to its end */
   shared->done = true;
   while (!shared->leave) h_sleep_ms(1);
-  CHECK_RC(SIPWIRE_OK, sipwire_detach(h_instance));
+  rc = sipwire_detach(h_instance);
+  if (rc != SIPWIRE_OK && rc != SIPWIRE_E_PANIC) h_fail("sender", 0, "sipwire_detach: %d (%s)", rc, sipwire_strerror(rc));
 }
 
 pid_t fork_supervisor(aim at) { return h_fork(supervisor_body, &at); }

@@ -1,5 +1,5 @@
 /* Tests against a library in which every step that changes a shared word, and every system call, is a point at which a
- * process can be made to end as by SIGKILL (`--cfg crash_points`, src/sync/crash.rs). */
+ * process can be made to end as by SIGKILL, or to panic (`--cfg crash_points`, src/sync/crash.rs). */
 #ifndef SIPWIRE_TEST_CRASH_H
 #define SIPWIRE_TEST_CRASH_H
 #include "../harness.h"
@@ -7,9 +7,9 @@
 uint32_t sipwire_crash_points(void);                               /* points have numbers below this */
 void sipwire_crash_point(uint32_t number, char *out, size_t size); /* FILE:LINE:COLUMN, "": no such point yet */
 uint64_t sipwire_crash_hits(uint32_t number, uint32_t role);       /* how often processes of this role passed it */
-uint64_t sipwire_crash_ends(uint32_t number, uint32_t role);       /* how many ended at it */
+uint64_t sipwire_crash_ends(uint32_t number, uint32_t role);       /* how many ended or panicked at it */
 void sipwire_crash_role(uint32_t role);                            /* the calling process is one of these */
-void sipwire_crash_at(uint32_t number, uint64_t times);            /* it ends when it has passed the point so often */
+void sipwire_crash_at(uint32_t number, uint64_t times, bool panics); /* it ends, or panics, when it has passed the point so often */
 
 /* What is left by nobody who lives: blocks, free blocks that nobody finds, log records, blacklist entries. */
 bool sipwire_crash_strays(const sipwire_instance *instance, uint32_t out[4]);
@@ -23,6 +23,7 @@ pid_t fork_supervisor(aim at);
 pid_t fork_worker(int worker, aim at);
 pid_t fork_sender(aim at);
 void actors_begin(void); /* before h_start */
+extern bool panics;      /* nobody ends: a bug is met there */
 
 /* Numbered messages have a tag for each sender and connection. */
 enum { BIG = 20000, SMALL = 400, OF_TALK = 1, TALKS = 28, TO_READER = 30, TO_SLOW, TO_FULL, TO_GONE, TO_DIALLED, TO_REFUSED, TAGS };

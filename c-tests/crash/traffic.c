@@ -334,7 +334,8 @@ void traffic_check(uint32_t deaths, uint32_t supervisors) {
   both += check_tag(TO_READER, over(reader), true, &returned_not) + check_tag(TO_SLOW, over(slow), true, &returned_not) +
           check_tag(TO_FULL, over(full), true, &returned_not) + check_tag(TO_GONE, over(gone), true, &returned_not) +
           (check_tag(TO_DIALLED, dialled_ended(), false, &returned_not) || dialled_both) + check_tag(TO_REFUSED, false, false, &returned_not);
-  CHECK(returned_not <= deaths, "%u sends did not return, %u processes died", returned_not, deaths);
+  /* After a bug in a callback each further call in it says so, too. */
+  CHECK(panics || returned_not <= deaths, "%u sends did not return, %u processes died", returned_not, deaths);
   CHECK(both <= supervisors, "messages of %u connections were received and reported failed, %u supervisors died", both, supervisors);
 }
 

@@ -7,7 +7,7 @@ use once_cell::sync::OnceCell;
 use super::instance::Instance;
 use super::{ConnInfo, Failure, LogRecord, Message};
 use crate::roles::host::{Host, Wants};
-use crate::runtime::boundary::call;
+use crate::runtime::boundary::callback as call;
 use crate::runtime::instance::WeakInstance;
 
 /// What `on_message` returns to have the connection closed once its output is written. Every error turns

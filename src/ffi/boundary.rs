@@ -4,6 +4,7 @@
 use core::mem::{MaybeUninit, size_of};
 
 use crate::pure::error::{Error, Result};
+use crate::roles::failure;
 use crate::runtime::boundary::result;
 
 /// The default panic hook prints to stderr, also for panics that are caught; a library prints
@@ -11,7 +12,7 @@ use crate::runtime::boundary::result;
 /// the host's is touched.
 pub fn print_nothing() {
     static DONE: once_cell::sync::OnceCell<()> = once_cell::sync::OnceCell::new();
-    DONE.get_or_init(|| std::panic::set_hook(Box::new(|_| {})));
+    DONE.get_or_init(|| std::panic::set_hook(Box::new(|panic| failure::note(panic))));
 }
 
 /// Runs a call that returns a code. With SIPWIRE_E_SYSTEM errno is that of the system call that

@@ -37,7 +37,7 @@ pub extern "C" fn sipwire_crash_hits(number: u32, role: u32) -> u64 {
         .map_or(0, |point| point.hits(role as usize))
 }
 
-/// How often processes of a role ended at a point.
+/// How often processes of a role ended, or panicked, at a point.
 #[unsafe(no_mangle)]
 pub extern "C" fn sipwire_crash_ends(number: u32, role: u32) -> u64 {
     crash::table()
@@ -51,10 +51,10 @@ pub extern "C" fn sipwire_crash_role(role: u32) {
     crash::set_role(role as usize);
 }
 
-/// The calling process ends by SIGKILL when it has passed the point `times` times from now on.
+/// The calling process ends by SIGKILL, or panics, when it has passed the point `times` times from now on.
 #[unsafe(no_mangle)]
-pub extern "C" fn sipwire_crash_at(number: u32, times: u64) {
-    crash::arm(number, times);
+pub extern "C" fn sipwire_crash_at(number: u32, times: u64, panics: bool) {
+    crash::arm(number, times, panics);
 }
 
 /// What is left by nobody who lives, as four numbers: blocks, free blocks that nobody finds, log records,

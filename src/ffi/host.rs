@@ -4,7 +4,7 @@ use super::types::*;
 use crate::roles::host::{Capture, Captured, ConnInfo, Failure, Host, Message, Wants};
 use crate::roles::sender::MAX_PARTS;
 use crate::roles::target::Sent;
-use crate::runtime::boundary::call;
+use crate::runtime::boundary::callback as call;
 use crate::shm::log_ring::Entry;
 use core::ffi::c_void;
 use once_cell::sync::OnceCell;

@@ -26,6 +26,7 @@ use crate::roles::supervisor::Supervisor;
 use crate::roles::target::{Sent, Target};
 use crate::roles::worker::Worker;
 use crate::shm::log_ring::Entry as LogEntry;
+use crate::shm::participants::End;
 use crate::sync::{Word, stop};
 use crate::sys::sock::{self, SocketOptions};
 use crate::table::segment::Segment;
@@ -194,7 +195,7 @@ fn die(context: &Context, pick: impl Fn(u32) -> bool) {
     let header = context.segment.header();
     for (holder, record) in context.segment.participants().active() {
         if holder != 1 && pick(record.worker.load_sync()) {
-            record.tell_end(record.tenant().epoch(), false);
+            record.tell_end(record.tenant().epoch(), End::Died);
         }
     }
     header.deaths_told.fetch_add(1, Ordering::SeqCst);

@@ -9,7 +9,7 @@ use crate::pure::reason::Reason;
 use crate::pure::settings::{ProxyProtocol, Settings};
 use crate::pure::words::Holder;
 use crate::roles::host::{Host, Wants};
-use crate::shm::participants::SUPERVISOR;
+use crate::shm::participants::{End, SUPERVISOR};
 use crate::sync::{AtomicI32, AtomicU32, Ordering, Word};
 use crate::sys::event::EventFd;
 use crate::sys::map::IdentityPage;
@@ -89,7 +89,7 @@ impl Drop for Context {
         for (holder, record) in self.segment.participants().active() {
             let tenant = record.tenant();
             if holder != SUPERVISOR && tenant.pid() == pid {
-                record.tell_end(tenant.epoch(), true);
+                record.tell_end(tenant.epoch(), End::Left);
                 some = true;
             }
         }

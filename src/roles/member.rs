@@ -100,6 +100,8 @@ pub struct Member {
     pub end_posted: Cell<u64>,
     /// A callback of this thread runs.
     pub in_callback: Cell<bool>,
+    /// It met a bug and takes no further step, see `roles::failure`.
+    pub failed: Cell<bool>,
     /// That callback is, or is inside, `on_capture`.
     pub capturing: Cell<bool>,
     swept_ms: Cell<u64>,
@@ -113,6 +115,15 @@ pub enum ChannelClosed {
     SupervisorGone,
     /// The supervisor was told that we died.
     TakenForDead,
+}
+
+/// Also over a panic: who is in a callback is not given up under its feet.
+struct InCallback<'a>(&'a Cell<bool>);
+
+impl Drop for InCallback<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
 }
 
 /// How often a sender looks for duplicates of ended connections.
@@ -153,6 +164,7 @@ impl Member {
             gathered_ms: Cell::new(0),
             end_posted: Cell::new(0),
             in_callback: Cell::new(false),
+            failed: Cell::new(false),
             capturing: Cell::new(false),
             swept_ms: Cell::new(0),
         }))
@@ -192,6 +204,7 @@ impl Member {
         if self.in_callback.replace(true) {
             return call();
         }
+        let inside = InCallback(&self.in_callback);
         let since = self
             .record(context)
             .map(|record| &record.own.callback_since_ms);
@@ -202,7 +215,11 @@ impl Member {
         if let Some(since) = since {
             since.store_sync(0);
         }
-        self.in_callback.set(false);
+        drop(inside);
+        if self.failed.get() {
+            // In a call that the callback made. We are in the middle of something else.
+            std::panic::resume_unwind(Box::new(()));
+        }
         result
     }
 

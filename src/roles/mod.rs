@@ -6,6 +6,7 @@ pub mod batch;
 pub mod capture;
 pub mod context;
 pub mod duplicates;
+pub mod failure;
 pub mod host;
 pub mod info;
 pub mod member;

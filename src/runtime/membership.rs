@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 
 use crate::pure::error::{Error, Result};
 use crate::roles::context::Context;
+use crate::roles::failure;
 use crate::roles::member::Member;
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys;
@@ -27,8 +28,11 @@ impl Drop for Entry {
             && self.ours
         {
             // Also after the process detached: the number would stay taken for ever. In a forked
-            // child it is the parent's, and stays.
-            self.member.leave(&context);
+            // child it is the parent's, and stays. The thread may be ending: there nobody catches a panic.
+            let leave = || self.member.leave(&context);
+            if self.member.failed.get() || failure::caught(leave).is_none() {
+                let _ = failure::caught(|| failure::die(&context, &self.member));
+            }
         }
     }
 }
@@ -159,13 +163,22 @@ pub fn is_identity(context: &Context, of: u64) -> bool {
 /// The calling thread's membership; made at the first call.
 pub fn current(context: &Arc<Context>) -> Result<Rc<Member>> {
     if let Some(member) = existing(context) {
-        return Ok(member);
+        // Only in the callback in which it met a bug.
+        return if member.failed.get() {
+            Err(Error::Panic)
+        } else {
+            Ok(member)
+        };
     }
     if !is_attached(context) {
         return Err(Error::NotAttached);
     }
     let member = Member::join(context, 0)?;
-    member.announce(context, sys::clock::monotonic_ms());
+    let announce = || member.announce(context, sys::clock::monotonic_ms());
+    if failure::caught(announce).is_none() {
+        failure::die(context, &member);
+        return Err(Error::Panic);
+    }
     if !enter(context, &member, true) {
         // The thread is ending: its thread-local values are gone already.
         member.leave(context);
@@ -203,6 +216,22 @@ pub fn enter_worker(context: &Arc<Context>, member: &Rc<Member>) {
     if !existing(context).is_some_and(|now| Rc::ptr_eq(&now, member)) {
         enter(context, member, false);
     }
+}
+
+/// A call of this thread met a bug, and which instance it was for is not known any more: all that the thread
+/// takes part as ends there. A worker, and who is in a callback, is still in use further out and ends as
+/// soon as it comes back there.
+pub fn fail() {
+    let _ = MEMBERS.try_with(|members| {
+        members
+            .borrow()
+            .iter()
+            .for_each(|e| e.member.failed.set(true));
+    });
+    replace(
+        |e| e.ours && e.member.failed.get() && !e.member.in_callback.get(),
+        None,
+    );
 }
 
 /// The worker has ended.

@@ -8,14 +8,19 @@ use super::instance::Instance;
 use super::membership::{self, RoleHeld};
 use crate::pure::error::{Error, Result};
 use crate::roles::context::Context;
+use crate::roles::failure;
 use crate::roles::member::Member;
 use crate::roles::supervisor::{self, Supervisor};
 use crate::roles::worker::Worker;
+use crate::shm::participants::{End, SUPERVISOR};
 use crate::sync::{AtomicU64, Ordering, Word};
 use crate::sys;
 
 /// How long a worker waits for the place of a predecessor that died and is being recovered.
 const PLACE_WAIT_MS: u64 = 10_000;
+/// Between a bug that ended the supervisor and its successor, so that one that comes at once again costs no
+/// CPU.
+const BEGIN_ANEW_MS: u64 = 100;
 
 /// How a thread of `start` tells that its role is open, and is told to begin. Not a channel: a receiving
 /// std channel leaves a thread handle behind in the host's thread, which the host's leak checker would
@@ -68,12 +73,16 @@ trait Turns {
     fn step(&mut self, max_wait_ms: Option<u64>) -> Result<bool>;
     fn close(self);
     fn abandon(self);
+    /// A bug ended a step: what can still be done in order.
+    fn fail(self);
+    /// What was not ended in order is a dead one's.
+    fn die(context: &Context, member: Option<&Member>);
     /// Whose sends are those of the callbacks that a step runs.
     fn member(&self) -> Option<&Rc<Member>>;
 }
 
 macro_rules! turns {
-    ($role:ty, $member:expr) => {
+    ($role:ty, $member:expr, $fail:expr, $die:expr) => {
         impl Turns for $role {
             fn step(&mut self, max_wait_ms: Option<u64>) -> Result<bool> {
                 self.step(max_wait_ms)
@@ -84,28 +93,70 @@ macro_rules! turns {
             fn abandon(self) {
                 self.abandon()
             }
+            fn fail(self) {
+                $fail(self)
+            }
+            fn die(context: &Context, member: Option<&Member>) {
+                $die(context, member)
+            }
             fn member(&self) -> Option<&Rc<Member>> {
                 $member(self)
             }
         }
     };
 }
-turns!(Supervisor, |_| None);
-turns!(Worker, |worker| Some(Worker::member(worker)));
+turns!(Supervisor, |_| None, Supervisor::close, |context,
+                                                 _: Option<
+    &Member,
+>| {
+    let _ = failure::caught(|| failure::report(context, SUPERVISOR, "the supervisor"));
+    supervisor::give_up(context);
+});
+turns!(
+    Worker,
+    |worker| Some(Worker::member(worker)),
+    Worker::fail,
+    |context, member: Option<&Member>| {
+        if let Some(member) = member {
+            failure::die(context, member);
+        }
+    }
+);
 
 /// A role of this process. Dropped, it ends in order.
 struct Running<R: Turns> {
-    /// None only while it is dropped.
+    /// None: a bug ended it, or it is being dropped.
     role: Option<Box<R>>,
     held: RoleHeld,
 }
 
 impl<R: Turns> Running<R> {
     fn step(&mut self, max_wait_ms: Option<u64>) -> Result<bool> {
-        match &mut self.role {
-            Some(_) if !self.held.is_ours() => Err(Error::NotAttached),
-            Some(role) => role.step(max_wait_ms),
-            None => Err(Error::Role),
+        let Some(role) = &mut self.role else {
+            return Err(Error::Panic);
+        };
+        if !self.held.is_ours() {
+            return Err(Error::NotAttached);
+        }
+        // A bug met in a call that the host made with it between two steps.
+        let failed = role.member().is_some_and(|member| member.failed.get());
+        let stepped = (!failed).then(|| failure::caught(|| role.step(max_wait_ms)));
+        stepped.flatten().unwrap_or_else(|| {
+            self.end(R::fail, false);
+            Err(Error::Panic)
+        })
+    }
+    fn end(&mut self, end: impl FnOnce(R), in_order: bool) {
+        let Some(role) = self.role.take() else {
+            return;
+        };
+        let member = role.member().cloned();
+        let ended = failure::caught(move || end(*role)).is_some();
+        if let Some(member) = &member {
+            membership::leave_worker(member);
+        }
+        if !(ended && in_order) {
+            let _ = failure::caught(|| R::die(self.held.context(), member.as_deref()));
         }
     }
     fn run(mut self) -> Result<()> {
@@ -129,24 +180,21 @@ impl Running<Supervisor> {
 
 impl<R: Turns> Drop for Running<R> {
     fn drop(&mut self) {
-        let Some(role) = self.role.take() else {
-            return;
-        };
-        let member = role.member().cloned();
         if self.held.is_ours() {
-            role.close();
+            self.end(R::close, true);
         } else {
             // In a child that was forked since, the role stays its parent's: only our copies go.
-            role.abandon();
-        }
-        if let Some(member) = member {
-            membership::leave_worker(&member);
+            self.end(R::abandon, true);
         }
     }
 }
 
 fn open_supervisor(context: &Arc<Context>, held: RoleHeld) -> Result<Running<Supervisor>> {
-    let role = Some(Box::new(Supervisor::open(context)?));
+    let opened = failure::caught(|| Supervisor::open(context)).unwrap_or_else(|| {
+        supervisor::give_up(context);
+        Err(Error::Panic)
+    });
+    let role = Some(Box::new(opened?));
     Ok(Running { role, held })
 }
 
@@ -155,6 +203,47 @@ fn open_worker(context: &Arc<Context>, index: usize, held: RoleHeld) -> Result<R
     membership::enter_worker(context, worker.member());
     let role = Some(Box::new(worker));
     Ok(Running { role, held })
+}
+
+/// Worker `index`, as soon as the place of a predecessor that died is free: when the supervisor has recovered
+/// it. None: the instance has stopped.
+fn open_worker_in_turn(context: &Arc<Context>, index: usize) -> Result<Option<Running<Worker>>> {
+    let give_up_ms = sys::clock::monotonic_ms() + PLACE_WAIT_MS;
+    loop {
+        context.finish_orphaned_stop();
+        if context.segment.header().stopping.load_sync() >= 2 {
+            return Ok(None);
+        }
+        let held = membership::begin_role(context, false)?;
+        match open_worker(context, index, held) {
+            Err(Error::Role | Error::Panic) if sys::clock::monotonic_ms() < give_up_ms => {
+                sys::clock::pause_ms(10)
+            }
+            opened => return opened.map(Some),
+        }
+    }
+}
+
+/// A worker beside its supervisor. After a bug in either it begins anew.
+fn work(context: &Arc<Context>, index: usize, mut worker: Running<Worker>) {
+    while let Err(Error::Panic | Error::SupervisorGone) = worker.run()
+        && let Ok(Some(next)) = open_worker_in_turn(context, index)
+    {
+        worker = next;
+    }
+}
+
+/// Until the stop. After a bug in the supervisor the next one begins, as after its death.
+fn supervise(context: &Arc<Context>, mut opened: Result<Running<Supervisor>>) -> Result<()> {
+    loop {
+        match opened.and_then(|supervisor| as_supervisor(supervisor).run()) {
+            Err(Error::Panic) => {}
+            ended => return ended,
+        }
+        sys::clock::pause_ms(BEGIN_ANEW_MS);
+        let held = membership::begin_role(context, false)?;
+        opened = open_supervisor(context, held);
+    }
 }
 
 /// A role driven by the host, `sipwire_loop`.
@@ -249,7 +338,7 @@ impl Instance {
                     Ok(worker) => {
                         tell.tell(Ok(()));
                         if all.wait().is_ok() {
-                            let _ = worker.run();
+                            work(&shared, index, worker);
                         }
                     }
                     Err(error) => tell.tell(Err(error)),
@@ -257,8 +346,9 @@ impl Instance {
             })?);
             opened.wait()?;
         }
+        let shared = context.clone();
         handles.push(spawn(move || {
-            let _ = as_supervisor(supervisor).run();
+            let _ = supervise(&shared, Ok(supervisor));
         })?);
         all.are_there = true;
         Ok(())
@@ -283,8 +373,7 @@ impl Instance {
             return Ok(());
         }
         let held = membership::begin_role(&self.context, true)?;
-        let supervisor = open_supervisor(&self.context, held)?;
-        as_supervisor(supervisor).run()
+        supervise(&self.context, open_supervisor(&self.context, held))
     }
 
     /// This process is worker `index` until `stop` or until the supervisor is gone.
@@ -293,26 +382,15 @@ impl Instance {
         if index >= context.segment.workers().len() {
             return Err(Error::Argument);
         }
-        let whole = membership::begin_role(context, true)?;
+        let _whole = membership::begin_role(context, true)?;
         sys::process::set_thread_name(&format!("sipwire-w{index}"));
-        let give_up_ms = sys::clock::monotonic_ms() + PLACE_WAIT_MS;
-        let opened = loop {
-            context.finish_orphaned_stop();
-            if context.segment.header().stopping.load_sync() >= 2 {
-                return Ok(());
+        while let Some(worker) = open_worker_in_turn(context, index)? {
+            match worker.run() {
+                Err(Error::Panic) => {} // it begins anew
+                ended => return ended,
             }
-            let held = membership::begin_role(context, false)?;
-            match open_worker(context, index, held) {
-                // A dead predecessor's place: free as soon as the supervisor has recovered it.
-                Err(Error::Role) if sys::clock::monotonic_ms() < give_up_ms => {
-                    sys::clock::pause_ms(10)
-                }
-                other => break other,
-            }
-        };
-        let ended = opened.and_then(Running::run);
-        drop(whole);
-        ended
+        }
+        Ok(())
     }
 
     /// A role for the host's own event loop.
@@ -364,7 +442,7 @@ impl Instance {
         for (_, record) in segment.participants().active() {
             let tenant = record.tenant();
             if tenant.pid() == pid {
-                record.tell_end(tenant.epoch(), false);
+                record.tell_end(tenant.epoch(), End::Died);
             }
         }
         self.context.finish_orphaned_stop();

@@ -28,8 +28,9 @@ enum State {
 }
 
 const EPOCH_MASK: u32 = 0xFF_FFFF;
-/// In `end_told`: it lives, and left without giving its number back.
+/// In `end_told`: how it ended, above the epoch.
 const LEFT: u32 = 1 << 31;
+const FAILED: u32 = 1 << 30;
 
 impl Tenant {
     fn new(epoch: u32, state: State, pid: u32) -> Tenant {
@@ -53,7 +54,10 @@ impl Tenant {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
     Died,
+    /// It lives, and left without giving its number back.
     Left,
+    /// It lives, and met a bug: see `roles::failure`.
+    Failed,
 }
 
 #[repr(C, align(64))]
@@ -61,7 +65,7 @@ pub struct Record {
     tenant: AtomicU64,
     /// Worker index + 1, 0: a sender.
     pub worker: AtomicU32,
-    /// The epoch of which somebody said that it has ended (`tell_end`), + 1, and `LEFT`.
+    /// The epoch of which somebody said that it has ended (`tell_end`), + 1, and how.
     end_told: AtomicU32,
     pub own: OwnLine,
     pub account: AccountLine,
@@ -131,19 +135,24 @@ impl Record {
     pub fn is_of(&self, epoch: u32, pid: u32) -> bool {
         self.tenant() == Tenant::new(epoch, State::Active, pid)
     }
-    /// The tenant takes no further step: its process died, or (`left`) freed the instance.
-    pub fn tell_end(&self, epoch: u32, left: bool) {
-        let word = (epoch + 1) | if left { LEFT } else { 0 };
-        self.end_told.store_sync(word);
+    /// The tenant takes no further step.
+    pub fn tell_end(&self, epoch: u32, end: End) {
+        let how = match end {
+            End::Died => 0,
+            End::Left => LEFT,
+            End::Failed => FAILED,
+        };
+        self.end_told.store_sync((epoch + 1) | how);
     }
     /// Supervisor: what was told of the tenant `epoch`, None: nothing.
     pub fn told_end(&self, epoch: u32) -> Option<End> {
         let told = self.end_told.load_sync();
-        (told & !LEFT == epoch + 1).then_some(if told & LEFT == 0 {
-            End::Died
-        } else {
-            End::Left
-        })
+        let how = match told & (LEFT | FAILED) {
+            0 => End::Died,
+            LEFT => End::Left,
+            _ => End::Failed,
+        };
+        (told & !(LEFT | FAILED) == epoch + 1).then_some(how)
     }
     /// Supervisor: the tenant is dead. False: it left, or another one has the record by now.
     pub fn begin_recovery(&self, epoch: u32) -> bool {

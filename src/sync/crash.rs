@@ -5,9 +5,12 @@
 //! participant end right after one of them, as by SIGKILL. In a library built with `--cfg crash_points`
 //! only; c-tests/crash/crash.h has the calls.
 #![allow(unsafe_code)] // a table shared between processes
+#![allow(clippy::panic)] // on purpose
 
 use core::panic::Location;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use core::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst,
+};
 
 use crate::sys;
 use crate::sys::map::SharedMap;
@@ -22,7 +25,7 @@ pub struct Point {
     /// Address of the `Location`, the same in every forked process.
     location: AtomicUsize,
     hits: [AtomicU64; ROLES],
-    /// Processes that ended here.
+    /// Processes that ended or panicked here.
     ends: [AtomicU64; ROLES],
 }
 
@@ -32,6 +35,8 @@ static ROLE: AtomicUsize = AtomicUsize::new(0);
 /// The armed point + 1 of this process, and how often it is still passed before it ends.
 static ARMED: AtomicU32 = AtomicU32::new(0);
 static LEFT: AtomicU64 = AtomicU64::new(0);
+/// It panics there instead.
+static PANICS: AtomicBool = AtomicBool::new(false);
 
 /// None while it is being made: that makes system calls too.
 pub fn table() -> Option<&'static [Point]> {
@@ -77,8 +82,9 @@ pub fn set_role(role: usize) {
     ROLE.store(role.min(ROLES - 1), SeqCst);
 }
 
-/// The calling process ends when it has passed this point `times` times more.
-pub fn arm(point: u32, times: u64) {
+/// The calling process ends, or panics once, when it has passed this point `times` times more.
+pub fn arm(point: u32, times: u64, panics: bool) {
+    PANICS.store(panics, SeqCst);
     LEFT.store(times, SeqCst);
     ARMED.store(point + 1, SeqCst);
 }
@@ -112,6 +118,9 @@ pub fn passed() {
         if ARMED.load(SeqCst) as usize == number + 1 && LEFT.fetch_sub(1, SeqCst) == 1 {
             if let Some(ends) = point.ends.get(role) {
                 ends.fetch_add(1, SeqCst);
+            }
+            if PANICS.load(SeqCst) {
+                panic!("on purpose");
             }
             sys::process::end_at_once();
         }

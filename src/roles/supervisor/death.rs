@@ -54,8 +54,8 @@ impl Supervisor {
             return;
         }
         let worker = record.worker.load_sync();
-        let died = record.told_end(epoch) != Some(End::Left);
-        if died {
+        let end = record.told_end(epoch).unwrap_or(End::Died);
+        if end != End::Left {
             self.count(Counter::ParticipantsDied, 1);
         }
         // 1. Our own inputs, so that what it finished is served as finished, and what it was in the
@@ -97,9 +97,11 @@ impl Supervisor {
                 .compare_exchange(mine, 0, Ordering::SeqCst, Ordering::SeqCst);
         }
         record.end_recovery();
-        if !died {
-            return;
-        }
+        let ended = match end {
+            End::Left => return,
+            End::Died => "died",
+            End::Failed => "met a bug of sipwire",
+        };
         let role = if worker > 0 {
             format!("worker {}", worker - 1)
         } else {
@@ -109,7 +111,7 @@ impl Supervisor {
             LOG_ERROR,
             0,
             0,
-            &format!("{role} (process {pid}) died; its connections were taken back"),
+            &format!("{role} (process {pid}) {ended}; its connections were taken back"),
         );
     }
 

@@ -67,7 +67,7 @@ const LEVEL_READ: Interest = Interest {
     end: false,
     one_shot: false,
 };
-const LOG_ERROR: u8 = 1;
+pub const LOG_ERROR: u8 = 1;
 const LOG_NOTICE: u8 = 3;
 /// How often stalls are looked for, while some connection is lent.
 const TICK_MS: u64 = 10;
@@ -492,6 +492,18 @@ impl Supervisor {
 
     /// In a child that was forked since: the role is the parent's, only our copies go.
     pub fn abandon(self) {}
+}
+
+/// The role ended by a bug, and what `close` does may not have been done: a successor may begin, here or in
+/// another process, and finds it so.
+pub fn give_up(context: &Context) {
+    let header = context.segment.header();
+    let claim = header.claim.load_sync();
+    if claim as u32 == sys::process::pid() as u32 {
+        header.supervisor_pid.store_sync(0);
+        header.note_gone(claim);
+        context.end_supervising();
+    }
 }
 
 fn close_slot(slot: &Slot) {

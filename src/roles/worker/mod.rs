@@ -16,6 +16,7 @@ use crate::pure::error::{Error, Result};
 use crate::pure::words::GateWord;
 use crate::pure::words::{OwnerState, OwnerWord};
 use crate::roles::context::Context;
+use crate::roles::failure;
 use crate::roles::member::{ANNOUNCE_AGAIN_MS, ChannelClosed, Member};
 use crate::roles::memory::filled;
 use crate::roles::notice;
@@ -110,11 +111,17 @@ impl Worker {
             reading: None,
             live_version: context.segment.header().live_version.load_sync(),
         };
-        match worker.take_place() {
-            Ok(()) => Ok(worker),
-            Err(error) => {
+        match failure::caught(|| worker.take_place()) {
+            Some(Ok(())) => Ok(worker),
+            Some(Err(error)) => {
                 worker.leave();
                 Err(error)
+            }
+            None => {
+                let member = worker.member.clone();
+                worker.abandon();
+                failure::die(context, &member);
+                Err(Error::Panic)
             }
         }
     }
@@ -166,9 +173,20 @@ impl Worker {
         self.member.leave(&self.context);
     }
 
-    /// In a child that was forked since: the worker is the parent's, only our copies go.
+    /// After a bug: what it held is taken back from it. The host is told as after any end.
+    pub fn fail(self) {
+        self.member.failed.set(true);
+        if self.started {
+            let stop = || self.context.host.on_worker_stop(self.index as i32);
+            let _ = failure::caught(|| self.calling(stop));
+        }
+        self.abandon();
+    }
+
+    /// In a child that was forked since: the worker is the parent's, only our copies go. The same after a
+    /// bug.
     pub fn abandon(self) {
-        // The poll is shared with the parent: nothing may be removed from it.
+        // The poll may be shared with a parent: nothing may be removed from it.
         self.member.duplicates.borrow_mut().set_epoll(0);
     }
 

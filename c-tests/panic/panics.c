@@ -1,0 +1,135 @@
+/* A bug of the library, met in a worker, in a sender, in a callback's call and in the supervisor: the host gets a code and
+ * lives, who met it takes part again, the connection that it had in hand ends and is reported, all others go on, the
+ * log says where it was, and nothing is printed. What is met where: c-tests/crash/crash.h. */
+#include "../crash/crash.h"
+#include <sys/mman.h>
+
+enum { ARM = 10, FIRST_RC, SECOND_RC, DONE };
+
+/* A place in this file of the sources that somebody has passed. */
+static uint32_t point_in(const char *file) {
+  char place[200];
+  for (uint32_t point = 0; point < sipwire_crash_points(); point++) {
+    sipwire_crash_point(point, place, sizeof place);
+    if (strstr(place, file) && sipwire_crash_hits(point, NOBODY)) return point;
+  }
+  h_fail(__FILE__, __LINE__, "nothing of %s was passed", file);
+}
+
+/* X-Bug: from now on, when this process passes the point. Then two sends. */
+static int32_t script(sipwire_instance *instance, sipwire_message *m) {
+  char value[8];
+  if (!h_header(m->data, m->header_length, "X-Bug", value, sizeof value)) return h_default_script(instance, m);
+  sipwire_crash_at((uint32_t)*h_word(ARM), 1, true);
+  *h_word(FIRST_RC) = (uint64_t)(int64_t)h_reply(instance, m, 200, 0, 0);
+  *h_word(SECOND_RC) = (uint64_t)(int64_t)h_reply(instance, m, 200, 0, 0);
+  *h_word(DONE) = 1;
+  return 0;
+}
+
+static void ask(h_peer *peer, const char *id, const char *extra) { h_write_text(peer, h_request("OPTIONS", id, extra, NULL)); }
+static void served(h_peer *peer, const char *id) {
+  ask(peer, id, NULL);
+  h_await_answer(peer, 200, id);
+}
+
+static bool told(const char *who) {
+  for (size_t i = 0; h_nth(EV_LOG, i); i++)
+    if (strstr(h_nth(EV_LOG, i)->text, "a bug of sipwire, please report it: panicked at src/") && strstr(h_nth(EV_LOG, i)->text, who)) return true;
+  return false;
+}
+
+/* Its connection ends and is told; the worker comes again, and serves what it held. */
+static void in_a_worker(h_peer *other, const char *file, int32_t first, int32_t second) {
+  uint64_t starts = h_total(EV_WORKER_START);
+  h_peer *peer = h_client();
+  served(peer, "before");
+  uint32_t id = h_conn_of(peer);
+  *h_word(ARM) = point_in(file);
+  *h_word(DONE) = 0;
+  ask(peer, "bug", "X-Bug: 1\r\n");
+  WAIT(*h_word(DONE), "the callback comes to its end");
+  CHECK_NUM(first, *h_word(FIRST_RC));
+  CHECK_NUM(second, *h_word(SECOND_RC));
+  h_text more = h_request("OPTIONS", "more", NULL, NULL); /* now at the latest the point is passed */
+  h_try_write(peer, more.data, more.length);
+  h_await_end(peer, "the connection that was in hand");
+  WAIT(h_find(EV_CLOSE, id, NULL), "its end is told");
+  int32_t reason = h_find(EV_CLOSE, id, NULL)->reason;
+  CHECK(reason == SIPWIRE_REASON_WORKER_DIED || reason == SIPWIRE_REASON_SENDER_DIED, "its reason is %s", sipwire_reason_text(reason));
+  served(other, "goes on");
+  WAIT_NUM(starts + 1, h_total(EV_WORKER_START));
+  WAIT_NUM(starts, h_total(EV_WORKER_STOP));
+  WAIT(told("worker 0 (process"), "the log says it");
+  WAIT_NUM(1, STAT(workers));
+  h_close(peer);
+}
+
+/* A thread of the host: its next send is another participant's. */
+static void in_a_sender(h_peer *other) {
+  h_peer *peer = h_client();
+  served(peer, "before");
+  sipwire_target target = h_to_conn(h_conn_of(peer)), to_other = h_to_conn(h_conn_of(other));
+  CHECK(h_send_here(&target, "x", 1, 1) >= 0, "a send");
+  uint64_t participants = STAT(participants);
+  sipwire_crash_at(point_in("src/roles/sender.rs"), 1, true);
+  CHECK_RC(SIPWIRE_E_PANIC, h_send_here(&target, "x", 1, 2));
+  CHECK(h_send_here(&to_other, "\r\n", 2, 3) >= 0, "the next send");
+  WAIT(told("a sender (process"), "the log says it");
+  WAIT_NUM(participants, STAT(participants));
+  served(other, "goes on");
+  h_close(peer);
+}
+
+static void supervise_and_meet(void *point) {
+  sipwire_crash_at(*(uint32_t *)point, 1, true);
+  CHECK_RC(SIPWIRE_OK, sipwire_run_supervisor(h_instance));
+}
+
+/* All its connections end, as by its death; the next one serves the same listeners. */
+static void in_the_supervisor(h_peer *other) {
+  uint32_t point = point_in("src/roles/supervisor/handoff.rs"), id = h_conn_of(other);
+  if (h_mode == H_PROCESSES) {
+    h_expect_exit(h_worker_pid(0));
+    h_kill(h_supervisor_pid());
+    h_runs_loop(h_fork(supervise_and_meet, &point));
+    WAIT(h_gone(h_worker_pid(0)), "its worker ends with SIPWIRE_E_SUPERVISOR_GONE");
+    h_expect_exit(h_fork_worker(0));
+    WAIT_NUM(1, STAT(workers));
+  } else {
+    sipwire_crash_at(point, 1, true);
+  }
+  h_peer *peer = h_client();
+  WAIT((h_close(peer), peer = h_client(), sipwire_crash_ends(point, NOBODY)), "it does not come there");
+  h_await_end(other, "a connection that it had");
+  if (h_mode == H_PROCESSES) {
+    WAIT(h_gone(h_worker_pid(0)), "its worker ends with SIPWIRE_E_SUPERVISOR_GONE");
+    h_fork_worker(0);
+  }
+  h_close(peer);
+  served(peer = h_client(), "with the next one");
+  WAIT(h_find(EV_CLOSE, id, NULL), "its end is told");
+  CHECK_NUM(SIPWIRE_REASON_SUPERVISOR_GONE, h_find(EV_CLOSE, id, NULL)->reason);
+  WAIT(told("the supervisor (process"), "the log says it");
+}
+
+int main(int argc, char **argv) {
+  int sink = memfd_create("output", MFD_CLOEXEC);
+  h_stderr = dup(2);
+  dup2(sink, 1);
+  dup2(sink, 2);
+  sipwire_crash_hits(0, 0); /* makes the table, which stays open */
+  h_init(argc, argv);
+  h_script = script;
+  h_start(1);
+  h_peer *other = h_client();
+  served(other, "first");
+  in_a_worker(other, "src/roles/worker/turn.rs", SIPWIRE_SENT, SIPWIRE_SENT);
+  in_a_worker(other, "src/roles/sender.rs", SIPWIRE_E_PANIC, SIPWIRE_E_PANIC);
+  in_a_sender(other);
+  in_the_supervisor(other);
+  int rc = h_finish();
+  char text[512] = "";
+  CHECK(pread(sink, text, sizeof text - 1, 0) == 0, "printed: %s", text);
+  return rc;
+}
