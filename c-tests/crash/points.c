@@ -184,7 +184,9 @@ static int every_point(uint64_t times, uint32_t *tried) {
   for (uint32_t point = 0, known = 0; point < sipwire_crash_points(); point++) {
     sipwire_crash_point(point, place, sizeof place);
     if (place[0] && panics && !h_full && known++ % SOME) continue; /* all in make check-all */
-    if (!place[0] || !sipwire_crash_hits(point, role) || sipwire_crash_ends(point, role) || tried[point] >= (h_full ? TRIES_FULL : TRIES)) continue;
+    /* The step by which the process itself says that it takes part: nothing there can be met by a bug. */
+    if (panics && strstr(place, "src/sys/map.rs")) continue;
+    if (!place[0] || !sipwire_crash_hits(point, role) || sipwire_crash_ends(point, role) || tried[point] >= (h_full && !panics ? TRIES_FULL : TRIES)) continue;
     tried[point]++;
     n++;
     one_round((aim){point, times}, tried[point] % 2);

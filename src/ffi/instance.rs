@@ -96,15 +96,16 @@ pub unsafe extern "C" fn sipwire_new(
 /// Frees an instance in this process; other processes keep theirs. If sipwire_start's threads still run
 /// they are stopped first, as by sipwire_stop. NULL is allowed.
 ///
-/// Call from: after all other calls with the instance in this process have returned; in callbacks: no;
-/// blocks: as sipwire_stop, if threads run.
+/// Call from: after all other calls with the instance in this process have returned; in callbacks: no
+/// (nothing happens); blocks: as sipwire_stop, if threads run.
 ///
 /// # Safety
 /// `instance` came from sipwire_new and is not used afterwards, by no thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sipwire_free(instance: *mut sipwire_instance) {
     call((), || {
-        if !instance.is_null() {
+        // SAFETY: the caller's promise. Whoever runs the callback still uses it.
+        if unsafe { shared(instance) }.is_ok_and(|instance| !instance.in_callback()) {
             // SAFETY: from Box::into_raw, by the caller's promise.
             let handle = unsafe { Box::from_raw(instance) };
             handle.instance.close();
@@ -260,7 +261,7 @@ pub unsafe extern "C" fn sipwire_stop(instance: *mut sipwire_instance) -> i32 {
 /// thread. The caller owns *out and frees it with sipwire_loop_free.
 ///
 /// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: such a supervisor or worker lives;
-/// SIPWIRE_E_SHUTTING_DOWN; SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is
+/// SIPWIRE_E_REENTRANT: in a callback; SIPWIRE_E_SHUTTING_DOWN; SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is
 /// set). On failure *out is untouched.
 /// Call from: the thread that will drive it; a thread may drive several; in callbacks: no; blocks: never.
 ///

@@ -396,6 +396,9 @@ impl Instance {
     /// A role for the host's own event loop.
     pub fn open_loop(&self, worker: Option<usize>) -> Result<Role> {
         let context = &self.context;
+        if self.in_callback() {
+            return Err(Error::Reentrant);
+        }
         // As in `run_worker`: while a stop goes on a worker is let in, to tell what is left to be told.
         let over = context.segment.header().stopping.load_sync() >= 2;
         if over || (worker.is_none() && self.is_stopping()) {
@@ -412,16 +415,21 @@ impl Instance {
         }))
     }
 
+    /// The calling thread runs a callback of this instance.
+    pub fn in_callback(&self) -> bool {
+        membership::in_callback(&self.context)
+    }
+
     /// This process will send.
     pub fn attach(&self) -> Result<()> {
-        if membership::in_callback(&self.context) {
+        if self.in_callback() {
             return Ok(());
         }
         membership::attach(&self.context)
     }
 
     pub fn detach(&self) -> Result<()> {
-        if membership::in_callback(&self.context) {
+        if self.in_callback() {
             return Err(Error::Reentrant);
         }
         membership::detach(&self.context)
@@ -503,7 +511,7 @@ impl Instance {
         if !self.has_threads() {
             return Ok(());
         }
-        if membership::in_callback(&self.context) {
+        if self.in_callback() {
             return Err(Error::Reentrant);
         }
         self.join_threads();
