@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum { MAX_EVENTS = 1 << 18, MAX_CHILDREN = 1 << 14, MAX_PEERS = 4096, MAX_SENDERS = 32, MAX_TAGS = 64, MAX_NUMBERS = 16384 };
+enum { MAX_EVENTS = 1 << 18, MAX_CHILDREN = 1 << 14, MAX_PEERS = 4096, MAX_SENDERS = 32, MAX_TAGS = 64, MAX_NUMBERS = 1 << 18 };
 enum { ACCEPTED = 1, RECEIVED = 2, FAILED = 4, REFUSED = 8, TRIED = 16 };
 
 typedef struct shared {
@@ -31,6 +31,7 @@ typedef struct shared {
   _Atomic int held, released; /* senders at the start line; the shot */
   _Atomic uint64_t words[64];
   _Atomic uint8_t ledger[MAX_TAGS][MAX_NUMBERS];
+  _Atomic uint32_t ledger_end[MAX_TAGS]; /* behind the last number with a mark */
   h_sender senders[MAX_SENDERS];
   h_event events[MAX_EVENTS];
 } shared;
@@ -230,6 +231,7 @@ static void ledger_mark(uint32_t tag, uint32_t number, uint8_t mark, const char 
   if (tag >= MAX_TAGS || number >= MAX_NUMBERS) h_fail("ledger", 0, "%s: no such message %u/%u", what, tag, number);
   if (mem->ledger[tag][number] & mark) h_fail("ledger", 0, "message %u/%u was %s twice", tag, number, what);
   mem->ledger[tag][number] |= mark;
+  for (uint32_t end = mem->ledger_end[tag]; end <= number && !atomic_compare_exchange_weak(&mem->ledger_end[tag], &end, number + 1);) {}
 }
 
 /* ---- callbacks and script ---- */

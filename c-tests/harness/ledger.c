@@ -2,7 +2,7 @@
 
 static uint32_t ledger_count(uint32_t tag, uint8_t mark) {
   uint32_t n = 0;
-  for (uint32_t i = 0; i < MAX_NUMBERS; i++) n += (mem->ledger[tag][i] & mark) != 0;
+  for (uint32_t i = 0; i < mem->ledger_end[tag]; i++) n += (mem->ledger[tag][i] & mark) != 0;
   return n;
 }
 uint32_t h_ledger_received(uint32_t tag) { return ledger_count(tag, RECEIVED); }
@@ -33,7 +33,7 @@ static uint32_t first_counted[MAX_TAGS];
 
 h_account h_ledger_account(uint32_t tag, bool one_connection) {
   h_account a = {0};
-  for (uint32_t number = first_counted[tag]; number < MAX_NUMBERS && mem->ledger[tag][number]; number++) {
+  for (uint32_t number = first_counted[tag]; number < mem->ledger_end[tag] && mem->ledger[tag][number]; number++) {
     uint8_t marks = mem->ledger[tag][number];
     bool refused = marks & REFUSED, received = marks & RECEIVED, failed = marks & FAILED;
     const char *wrong = NULL;
@@ -55,7 +55,7 @@ void h_ledger_count_from(uint32_t tag, uint32_t number) { first_counted[tag] = n
 
 static const char *ledger_wrong(uint32_t *tag_out, uint32_t *number_out) {
   for (uint32_t tag = 0; tag < MAX_TAGS; tag++)
-    for (uint32_t number = 0; number < MAX_NUMBERS; number++) {
+    for (uint32_t number = 0; number < mem->ledger_end[tag]; number++) {
       uint8_t marks = mem->ledger[tag][number];
       *tag_out = tag, *number_out = number;
       if ((marks & REFUSED) && (marks & (RECEIVED | FAILED))) return "was refused, yet received or reported";
