@@ -136,6 +136,9 @@ static void with_nothing(void) {
   NO(sipwire_config_listener_set(config, 0, "proxy_protocol", NULL));
   EACH(n, numbers) NO(sipwire_config_listener_set(config, numbers[n], "proxy_protocol", "off"));
   CHECK(KEEPS_ERRNO(sipwire_config_error(NULL) != NULL), "config_error");
+  sipwire_config *another = NULL;
+  CHECK(KEEPS_ERRNO((another = sipwire_config_new()) != NULL), "config_new");
+  IS_SILENT(sipwire_config_free(another));
   IS_SILENT(sipwire_config_free(NULL));
   NO(sipwire_new(NULL, &callbacks, NULL, &made)), NO(sipwire_new(config, NULL, NULL, &made)), NO(sipwire_new(config, &callbacks, NULL, NULL));
   IS_SILENT(sipwire_free(NULL));

@@ -5,13 +5,17 @@ Comments in the C file say how it is run:
   /* timeout: 60 */                seconds until it is ended
   /* all-only */                   only in `make check-all`
   /* args: --full */               given in `make check-all`
-Exit code 0 is passed, 77 skipped with the last line of output as the reason.
+Exit code 0 is passed, 77 skipped with the last line of output as the reason. A test that prints nothing itself prints
+nothing: what comes is the library's.
 """
 
 import re
 
 import pytest
 from run import BUILD, CHECK_ALL, TOP, run, tail
+
+
+PRINTS = re.compile(r'(?<![a-z])(?:printf|puts)\(|fprintf\(std|"network\.h"')
 
 
 def cases():
@@ -29,16 +33,18 @@ def cases():
             yield pytest.param(
                 [BUILD / "c-tests" / source.stem, *argument, *more],
                 limit,
+                bool(PRINTS.search(text)),
                 id=source.stem if mode == "none" else f"{source.stem}-{mode}",
                 marks=pytest.mark.timeout(limit + 30),
             )
 
 
-@pytest.mark.parametrize("command, limit", cases())
-def test_c(command, limit):
+@pytest.mark.parametrize("command, limit, prints", cases())
+def test_c(command, limit, prints):
     code, output = run(command, limit=limit)
     if code == 77:
         pytest.skip(output.strip().rpartition("\n")[2] or "no reason given")
     if code != 0:
         ended = f"signal {-code}" if code < 0 else f"exit code {code}"
         pytest.fail(f"{ended}: {' '.join(map(str, command))}\n{tail(output)}", pytrace=False)
+    assert prints or not output, f"the library printed: {tail(output)}"

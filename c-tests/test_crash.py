@@ -1,11 +1,11 @@
 """SIGKILL at every step that changes a shared word (build/crash/points), and that no step was forgotten: the steps are
-read from src/, the deaths from what the program prints."""
+read from src/, the deaths from what the program prints. A panic there is the same (src/roles/failure.rs)."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from run import BUILD, CHECK_ALL, TOP, run_ok
+from run import BUILD, CHECK_ALL, MODES, TOP, run_ok
 
 ROLES = ["supervisor", "worker", "sender"]
 FLOORS = ["shm", "table", "roles"]
@@ -16,7 +16,7 @@ STEP = re.compile(
     r"|\b(?:swap_owner|set_phase|clear_phase)\(|\bswap\(gate,|context\.post\("
 )
 PRIVATE = re.compile(
-    r"\bmember\.(?:batch|gathered|end_posted|in_callback|capturing)|self\.ends\.|more\.then_some|\.in_callback\.|announced_to|swept_ms|supervises|supervisors_poll"
+    r"\bmember\.(?:batch|gathered|end_posted|in_callback|capturing|failed)|self\.0\.set\(false\)|self\.ends\.|more\.then_some|\.in_callback\.|announced_to|swept_ms|supervises|supervisors_poll"
     r"|\bcontext\.claimed"
 )
 FUNCTION = re.compile(r"\s*(?:pub(?:\(\w+\))? )?(?:const )?fn (\w+)")
@@ -51,6 +51,7 @@ EXEMPT = {
     ("src/roles/batch.rs", "write"): ("behind the peer's FIN, when the kernel takes a part, or a race; only posts, while it is in Reading", "context.post("),
     ("src/roles/batch.rs", "write_queue"): (RACE, "slot.want"),
     ("src/roles/context.rs", "drop"): ("by who frees the instance; may be told again",),
+    ("src/roles/failure.rs", "die"): ("after a bug; one store that may be done again",),
     ("src/roles/member.rs", "announce"): (NO_FDS,),
     ("src/roles/member.rs", "channel_closed"): (NO_FDS,),
     ("src/roles/sender.rs", "write_directly"): (RACE, "self.context.post", "slot.want"),
@@ -77,6 +78,7 @@ EXEMPT = {
     ("src/roles/supervisor/handoff.rs", "take_from_stalled"): (RACE,),
     ("src/roles/supervisor/mod.rs", "close"): (STOP,),
     ("src/roles/supervisor/mod.rs", "close_slot"): (STOP,),
+    ("src/roles/supervisor/mod.rs", "give_up"): ("after a bug",),
     ("src/roles/supervisor/notices.rs", "tell_writable"): (RACE,),
     ("src/roles/supervisor/notices.rs", "wait_for_room"): ("only near wq_max",),
     ("src/roles/supervisor/notices.rs", "serve_room_wanted"): ("only near wq_max",),
@@ -158,6 +160,20 @@ def test_death_at_every_point():
         if not forgotten(died, passed):
             break
     assert not forgotten(died, passed), "no death behind these steps:\n" + "\n".join(forgotten(died, passed))
+
+
+@pytest.mark.timeout(3 * 3000 if CHECK_ALL else 600)
+def test_a_bug_is_its_participants_death():
+    """At every tenth of the points; at all of them in `make check-all`."""
+    more = ["--full"] if CHECK_ALL else []
+    for role in ROLES:
+        output = run_ok([BUILD / "crash" / "points", role, "--panic", *more], limit=3000 if CHECK_ALL else 200)
+        assert output.count("\ndied ") >= 10, output[-2000:]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_host_lives_through_a_bug(mode):
+    assert run_ok([BUILD / "crash" / "panics", mode]) == ""
 
 
 def test_the_table_of_exemptions_names_what_is_there():

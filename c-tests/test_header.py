@@ -56,6 +56,13 @@ def test_the_header_compiles_first_alone_and_twice(compiler, language, standard,
     run_ok(command, check_leftovers=False)
 
 
+def test_every_function_is_called_wrongly():
+    """c-tests/every_call.c: with nothing, with garbage, by whom it is not for."""
+    source = (TOP / "c-tests" / "every_call.c").read_text()
+    forgotten = [name for name in declared_functions() if f"{name}(" not in source]
+    assert not forgotten, f"not in every_call.c: {forgotten}"
+
+
 @pytest.mark.parametrize("compiler, name", [("gcc", "version.c"), ("g++", "version.cc")])
 def test_the_header_states_the_version_of_cargo_toml(compiler, name, tmp_path):
     source = tmp_path / name

@@ -99,7 +99,7 @@ def test_no_deadline_comes_from_a_clock_that_can_be_set():
     assert not elsewhere, "\n".join(elsewhere)
     assert sorted(set(re.findall(r"\bCLOCK_\w+", without_comments((SRC / "sys/clock.rs").read_text())))) == ["CLOCK_MONOTONIC", "CLOCK_REALTIME"]
     users = {hit.split(":")[0] for hit in findings(r"\brealtime_ms\b", lambda floor, path: path.name != "clock.rs")}
-    assert users == {"src/roles/supervisor/mod.rs"}
+    assert users == {"src/roles/supervisor/mod.rs", "src/roles/failure.rs"}
     for user in users:  # each call is an argument of the log's write
         text = without_comments((TOP / user).read_text())
         calls = re.findall(r"[^;{}]*\brealtime_ms\(\)[^;]*;[^}]*", text)
@@ -175,8 +175,9 @@ WAITS = (
     r"|\bio::std\w+|\be?print(?:ln)?!|\bmio::\w+|\.poll\(|\bavailable_parallelism\b|\bSO_LINGER\b|\bF_(?:OFD_)?SETLKW\b|\bMSG_WAITALL\b"
 )
 MAY_WAIT = {
-    "sys/clock.rs:pause_ms": ("thread::sleep", "the one sleep; for run_worker alone"),
-    "runtime/run.rs:run_worker": ("pause_ms(", "before the loop, for a dead predecessor's place to be free"),
+    "sys/clock.rs:pause_ms": ("thread::sleep", "the one sleep; before a role begins"),
+    "runtime/run.rs:open_worker_in_turn": ("pause_ms(", "before the loop, for a dead predecessor's place to be free"),
+    "runtime/run.rs:supervise": ("pause_ms(", "between a bug that ended the supervisor and its successor"),
     "runtime/run.rs:tell": (".lock()", "a thread of sipwire_start is open: before its loop"),
     "sync/stop.rs:changed": ("println!", "only in models"),
     "runtime/run.rs:wait": (".lock() .wait_while(", "until all threads of sipwire_start are open: before any loop"),
@@ -192,6 +193,21 @@ MAY_WAIT = {
     "sys/process.rs:cpus": ("available_parallelism", "reads files for a default: sipwire_config_new"),
     "ffi/boundary.rs:print_nothing": (".get_or_init(", "once in a process: sipwire_new"),
 }
+
+
+# What makes descriptors, and what it must be told there: a host's other thread may fork and exec at any instant.
+CLOSE_ON_EXEC = {
+    **dict.fromkeys(["socket", "socketpair", "accept4"], "SOCK_CLOEXEC"),
+    **{"eventfd": "EFD_CLOEXEC", "memfd_create": "MFD_CLOEXEC", "recvmsg": "MSG_CMSG_CLOEXEC", "fcntl": "F_DUPFD_CLOEXEC|F_(?:ADD|GET)_SEALS"},
+    **dict.fromkeys(["accept", "dup", "dup2", "dup3", "open", "open64", "openat", "pipe", "pipe2", "epoll_create1", "timerfd_create"], "not used"),
+}
+
+
+def left_to_an_exec(path, text):
+    for hit in re.finditer(r"\blibc::([a-z_]\w*)\s*\(", text):
+        name, around = function_at(text, hit.start())
+        if not re.search(CLOSE_ON_EXEC.get(hit[1], ""), around):
+            yield f"{path}: {name}: {hit[1]} without {CLOSE_ON_EXEC[hit[1]]}"
 
 
 def function_at(text, place):
@@ -230,6 +246,11 @@ def test_no_system_call_can_sleep_but_the_poll():
     assert set(CANNOT_SLEEP) == used, f"judged and not used: {set(CANNOT_SLEEP) - used}"
 
 
+def test_every_descriptor_is_close_on_exec_from_its_first_instant():
+    found = [finding for path, text in sources() for finding in left_to_an_exec(path.relative_to(TOP), text)]
+    assert not found, "\n".join(found)
+
+
 def test_no_participant_waits_but_in_its_poll():
     found = [finding for path, text in sources() for finding in waits_where_none_may_be(path.relative_to(TOP), text)]
     assert not found, "\n".join(found)
@@ -247,6 +268,8 @@ def test_no_participant_waits_but_in_its_poll():
         (calls_that_nobody_judged, "src/sys/event.rs", "fn new() {\n    libc::eventfd(0, libc::EFD_CLOEXEC);\n}\n"),
         (calls_that_nobody_judged, "src/sys/process.rs", "fn reap() {\n    libc::waitpid(pid, status, 0);\n}\n"),
         (calls_that_nobody_judged, "src/roles/event.rs", "fn new() {\n    libc::eventfd(0, libc::EFD_NONBLOCK);\n}\n"),
+        (left_to_an_exec, "src/sys/sock.rs", "fn stream() {\n    libc::socket(domain, libc::SOCK_NONBLOCK, 0);\n}\n"),
+        (left_to_an_exec, "src/sys/map.rs", "fn copy() {\n    libc::dup(fd);\n}\n"),
         (waits_where_none_may_be, "src/roles/context.rs", "fn get() {\n    self.cached.lock();\n}\n"),
         (waits_where_none_may_be, "src/roles/worker/turn.rs", "fn turn() {\n    std::thread::sleep(t);\n}\n"),
         (waits_where_none_may_be, "src/roles/worker/mod.rs", "fn step() {\n    poll.wait(t);\n    mutex.lock();\n}\n"),

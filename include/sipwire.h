@@ -119,7 +119,8 @@ extern "C" {
 #define SIPWIRE_E_SYSTEM -2300
 
 /**
- * Of every function that returns a code: a mistake of the library; the call did not complete.
+ * Of every function that returns a code: a bug of the library. The call did not complete, and what it was to
+ * do may be done or not; who met it takes part again by itself.
  */
 #define SIPWIRE_E_PANIC -2400
 
@@ -1341,8 +1342,8 @@ int32_t sipwire_new(struct sipwire_config *config,
  * Frees an instance in this process; other processes keep theirs. If sipwire_start's threads still run
  * they are stopped first, as by sipwire_stop. NULL is allowed.
  *
- * Call from: after all other calls with the instance in this process have returned; in callbacks: no;
- * blocks: as sipwire_stop, if threads run.
+ * Call from: after all other calls with the instance in this process have returned; in callbacks: no
+ * (nothing happens); blocks: as sipwire_stop, if threads run.
  *
  * Pointers: `instance` came from sipwire_new and is not used afterwards, by no thread.
  * Since: 0.1
@@ -1473,7 +1474,7 @@ int32_t sipwire_stop(struct sipwire_instance *instance);
  * thread. The caller owns *out and frees it with sipwire_loop_free.
  *
  * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: such a supervisor or worker lives;
- * SIPWIRE_E_SHUTTING_DOWN; SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is
+ * SIPWIRE_E_REENTRANT: in a callback; SIPWIRE_E_SHUTTING_DOWN; SIPWIRE_E_NO_PARTICIPANT; SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is
  * set). On failure *out is untouched.
  * Call from: the thread that will drive it; a thread may drive several; in callbacks: no; blocks: never.
  *
@@ -1513,8 +1514,8 @@ int64_t sipwire_loop_timeout_ms(const struct sipwire_loop *loop_);
  * One bounded turn. Callbacks run inside.
  *
  * Returns: SIPWIRE_OK: wait again; 1: more is ready, call again before waiting; SIPWIRE_E_SHUTTING_DOWN:
- * free the loop, all is told; SIPWIRE_E_SUPERVISOR_GONE: free the loop; SIPWIRE_E_NOT_ATTACHED: the loop
- * is the parent's, this process was forked since; SIPWIRE_E_REENTRANT: in a callback that a step runs;
+ * free the loop, all is told; SIPWIRE_E_SUPERVISOR_GONE, SIPWIRE_E_PANIC: free the loop, and make one again;
+ * SIPWIRE_E_NOT_ATTACHED: the loop is the parent's, this process was forked since; SIPWIRE_E_REENTRANT: in a callback that a step runs;
  * SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: as sipwire_run_worker; SIPWIRE_E_SYSTEM (errno is set).
  * Call from: the loop's thread; in callbacks: no; blocks: never.
  *

@@ -12,7 +12,7 @@ use crate::runtime::boundary::result;
 /// the host's is touched.
 pub fn print_nothing() {
     static DONE: once_cell::sync::OnceCell<()> = once_cell::sync::OnceCell::new();
-    DONE.get_or_init(|| std::panic::set_hook(Box::new(|panic| failure::note(panic))));
+    DONE.get_or_init(|| std::panic::set_hook(Box::new(failure::note)));
 }
 
 /// Runs a call that returns a code. With SIPWIRE_E_SYSTEM errno is that of the system call that

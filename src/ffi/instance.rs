@@ -329,8 +329,8 @@ pub unsafe extern "C" fn sipwire_loop_timeout_ms(loop_: *const sipwire_loop) -> 
 /// One bounded turn. Callbacks run inside.
 ///
 /// Returns: SIPWIRE_OK: wait again; 1: more is ready, call again before waiting; SIPWIRE_E_SHUTTING_DOWN:
-/// free the loop, all is told; SIPWIRE_E_SUPERVISOR_GONE: free the loop; SIPWIRE_E_NOT_ATTACHED: the loop
-/// is the parent's, this process was forked since; SIPWIRE_E_REENTRANT: in a callback that a step runs;
+/// free the loop, all is told; SIPWIRE_E_SUPERVISOR_GONE, SIPWIRE_E_PANIC: free the loop, and make one again;
+/// SIPWIRE_E_NOT_ATTACHED: the loop is the parent's, this process was forked since; SIPWIRE_E_REENTRANT: in a callback that a step runs;
 /// SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: as sipwire_run_worker; SIPWIRE_E_SYSTEM (errno is set).
 /// Call from: the loop's thread; in callbacks: no; blocks: never.
 ///

@@ -44,7 +44,8 @@ pub const SIPWIRE_E_NO_MEMORY: i32 = -2201;
 pub const SIPWIRE_E_LISTEN: i32 = -2202;
 /// A system call failed; errno says why.
 pub const SIPWIRE_E_SYSTEM: i32 = -2300;
-/// Of every function that returns a code: a mistake of the library; the call did not complete.
+/// Of every function that returns a code: a bug of the library. The call did not complete, and what it was to
+/// do may be done or not; who met it takes part again by itself.
 pub const SIPWIRE_E_PANIC: i32 = -2400;
 /// The supervisor's process ended, and no new one runs yet.
 pub const SIPWIRE_E_SUPERVISOR_GONE: i32 = -2901;
