@@ -16,12 +16,14 @@ static uint32_t point_in(const char *file) {
   h_fail(__FILE__, __LINE__, "nothing of %s was passed", file);
 }
 
-/* X-Bug: from now on, when this process passes the point. Then two sends. */
+/* X-Bug: from now on, when this process passes the point. Then two sends, the first to the connection that it says. */
 static int32_t script(sipwire_instance *instance, sipwire_message *m) {
-  char value[8];
+  char value[16];
   if (!h_header(m->data, m->header_length, "X-Bug", value, sizeof value)) return h_default_script(instance, m);
+  uint32_t to = (uint32_t)strtoul(value, NULL, 10);
+  sipwire_target target = h_to_conn(to);
   sipwire_crash_at((uint32_t)*h_word(ARM), 1, true);
-  *h_word(FIRST_RC) = (uint64_t)(int64_t)h_reply(instance, m, 200, 0, 0);
+  *h_word(FIRST_RC) = (uint64_t)(int64_t)(to ? h_send_here(&target, "\r\n", 2, 0) : h_reply(instance, m, 200, 0, 0));
   *h_word(SECOND_RC) = (uint64_t)(int64_t)h_reply(instance, m, 200, 0, 0);
   *h_word(DONE) = 1;
   return 0;
@@ -47,7 +49,7 @@ static void in_a_worker(h_peer *other, const char *file, int32_t first, int32_t 
   uint32_t id = h_conn_of(peer);
   *h_word(ARM) = point_in(file);
   *h_word(DONE) = 0;
-  ask(peer, "bug", "X-Bug: 1\r\n");
+  ask(peer, "bug", "X-Bug: 0\r\n");
   WAIT(*h_word(DONE), "the callback comes to its end");
   CHECK_NUM(first, *h_word(FIRST_RC));
   CHECK_NUM(second, *h_word(SECOND_RC));
@@ -63,6 +65,31 @@ static void in_a_worker(h_peer *other, const char *file, int32_t first, int32_t 
   WAIT(told("worker 0 (process"), "the log says it");
   WAIT_NUM(1, STAT(workers));
   h_close(peer);
+}
+
+/* What was read together with the message whose callback met it is not delivered: nothing goes on behind it. */
+static void with_one_behind(h_peer *other) {
+  char both[2000], extra[40];
+  h_peer *peer = h_client(), *third = h_client();
+  served(peer, "before");
+  served(third, "before");
+  uint32_t id = h_conn_of(peer);
+  *h_word(ARM) = point_in("src/roles/sender.rs");
+  *h_word(DONE) = 0;
+  snprintf(extra, sizeof extra, "X-Bug: %u\r\n", h_conn_of(third));
+  h_text first = h_request("OPTIONS", "bug", extra, NULL), second = h_request("OPTIONS", "behind", NULL, NULL);
+  memcpy(both, first.data, first.length);
+  memcpy(both + first.length, second.data, second.length);
+  h_write(peer, both, first.length + second.length);
+  WAIT(*h_word(DONE), "the callback comes to its end");
+  CHECK_NUM(SIPWIRE_E_PANIC, *h_word(FIRST_RC));
+  h_await_end(peer, "the connection that was in hand");
+  WAIT(h_find(EV_CLOSE, id, NULL), "its end is told");
+  CHECK_NUM(SIPWIRE_REASON_WORKER_DIED, h_find(EV_CLOSE, id, NULL)->reason);
+  CHECK_NUM(0, h_count(EV_MESSAGE, 0, "Call-ID: behind"));
+  served(other, "goes on");
+  h_close(peer);
+  h_close(third);
 }
 
 /* A thread of the host: its next send is another participant's. */
@@ -126,6 +153,7 @@ int main(int argc, char **argv) {
   served(other, "first");
   in_a_worker(other, "src/roles/worker/turn.rs", SIPWIRE_SENT, SIPWIRE_SENT);
   in_a_worker(other, "src/roles/sender.rs", SIPWIRE_E_PANIC, SIPWIRE_E_PANIC);
+  with_one_behind(other);
   in_a_sender(other);
   in_the_supervisor(other);
   int rc = h_finish();
