@@ -232,6 +232,38 @@ static void of_no_family(void) {
   }
 }
 
+/* A handle that was freed, and another one was made since. */
+static void stale(void) {
+  sipwire_instance *kept = h_instance, *old = NULL;
+  sipwire_loop *loop = NULL;
+  sipwire_callbacks callbacks = {.struct_size = sizeof callbacks, .on_message = on_message};
+  sipwire_config *config = sipwire_config_new();
+  SAYS(SIPWIRE_OK, sipwire_new(config, &callbacks, NULL, &old));
+  SAYS(SIPWIRE_OK, sipwire_loop_new(old, SIPWIRE_ROLE_WORKER, 0, &loop));
+  IS_SILENT(sipwire_loop_free(loop));
+  IS_SILENT(sipwire_loop_free(loop));
+  SAYS(SIPWIRE_E_ARGUMENT, sipwire_loop_step(loop));
+  SAYS(SIPWIRE_E_ARGUMENT, sipwire_loop_fd(loop));
+  SAYS(SIPWIRE_E_ARGUMENT, sipwire_loop_timeout_ms(loop));
+  IS_SILENT(sipwire_free(old));
+  SAYS(SIPWIRE_OK, sipwire_new(config, &callbacks, NULL, &h_instance));
+  IS_SILENT(sipwire_free(old));
+  sipwire_addr addr = somewhere();
+  sipwire_target target = h_to_addr(&addr);
+  sipwire_iov iov = {"x", 1};
+  SAYS(SIPWIRE_E_ARGUMENT, sipwire_start(old));
+  SAYS(SIPWIRE_E_ARGUMENT, sipwire_run_worker(old, 0));
+  SAYS(SIPWIRE_E_ARGUMENT, sipwire_attach(old));
+  SAYS(SIPWIRE_E_ARGUMENT, sipwire_stop(old));
+  SAYS(SIPWIRE_E_ARGUMENT, sipwire_send(old, &target, &iov, 1, 1));
+  SAYS(SIPWIRE_E_ARGUMENT, sipwire_conn_close(old, 1));
+  SAYS(SIPWIRE_E_ARGUMENT, sipwire_listener_count(old));
+  SAYS(0, sipwire_listener_count(h_instance));
+  sipwire_free(h_instance);
+  sipwire_config_free(config);
+  h_instance = kept;
+}
+
 /* A process that does not take part, whoever it comes from; then it does; and what it forks does not. */
 static void outside(void *generations) {
   int left = *(int *)generations;
@@ -296,6 +328,7 @@ int main(int argc, char **argv) {
   h_create(2);
   for_participants(SIPWIRE_E_NOT_ATTACHED);
   for_all();
+  stale();
   a_child_of_mine();
   sipwire_free(h_instance);
   h_no_listener = true; /* the configuration has it */

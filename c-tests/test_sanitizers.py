@@ -8,7 +8,7 @@ import re
 import pytest
 from run import BUILD, CHECK_ALL, MODES, TOP, run, run_ok, tail
 
-SUBSET = ["async", "bad_input", "config", "dial", "framing", "interleaving", "large_message", "misuse", "own_loop", "queue_large"]
+SUBSET = ["async", "bad_input", "config", "dial", "every_call", "framing", "interleaving", "large_message", "misuse", "own_loop", "queue_large"]
 # What they measure or use up is not the library's alone here: memory, descriptors, time, instructions.
 NOT_HERE = {"accept_cost", "deaths_are_cheap", "fd_exhaustion", "flood", "leak", "many_participants", "sipd_parser"}
 ENVIRONMENT = {

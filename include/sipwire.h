@@ -1345,7 +1345,7 @@ int32_t sipwire_new(struct sipwire_config *config,
  * Call from: after all other calls with the instance in this process have returned; in callbacks: no
  * (nothing happens); blocks: as sipwire_stop, if threads run.
  *
- * Pointers: `instance` came from sipwire_new and is not used afterwards, by no thread.
+ * Pointers: `instance` came from sipwire_new and is not used afterwards, by no thread (it gets SIPWIRE_E_ARGUMENT).
  * Since: 0.1
  */
 void sipwire_free(struct sipwire_instance *instance);
@@ -1515,8 +1515,8 @@ int64_t sipwire_loop_timeout_ms(const struct sipwire_loop *loop_);
  *
  * Returns: SIPWIRE_OK: wait again; 1: more is ready, call again before waiting; SIPWIRE_E_SHUTTING_DOWN:
  * free the loop, all is told; SIPWIRE_E_SUPERVISOR_GONE, SIPWIRE_E_PANIC: free the loop, and make one again;
- * SIPWIRE_E_NOT_ATTACHED: the loop is the parent's, this process was forked since; SIPWIRE_E_REENTRANT: in a callback that a step runs;
- * SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: as sipwire_run_worker; SIPWIRE_E_SYSTEM (errno is set).
+ * SIPWIRE_E_NOT_ATTACHED: the loop is the parent's, this process was forked since; SIPWIRE_E_REENTRANT: in a
+ * callback that a step runs; SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: as sipwire_run_worker; SIPWIRE_E_SYSTEM (errno is set).
  * Call from: the loop's thread; in callbacks: no; blocks: never.
  *
  * Pointers: `loop_` lives and is used by this thread only.
@@ -1530,7 +1530,7 @@ int32_t sipwire_loop_step(struct sipwire_loop *loop_);
  *
  * Call from: the loop's thread; in callbacks: no (nothing happens); blocks: never.
  *
- * Pointers: `loop_` came from sipwire_loop_new and is not used afterwards.
+ * Pointers: `loop_` came from sipwire_loop_new and is not used afterwards (it gets SIPWIRE_E_ARGUMENT).
  * Since: 0.1
  */
 void sipwire_loop_free(struct sipwire_loop *loop_);

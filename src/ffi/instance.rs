@@ -3,6 +3,7 @@
 use super::boundary::{code, read, reference};
 use super::config::exclusive;
 use super::host::{CHost, Handle, Opaque};
+use super::kept::Kept;
 use super::types::*;
 use crate::pure::error::{Error, Result};
 use crate::runtime::boundary::call;
@@ -12,10 +13,10 @@ use crate::sys;
 use core::ffi::c_void;
 
 /// # Safety
-/// `instance` is null or came from sipwire_new and was not freed.
+/// `instance` is null or came from sipwire_new.
 pub(super) unsafe fn shared<'a>(instance: *const sipwire_instance) -> Result<&'a Instance> {
     // SAFETY: the caller's promise.
-    Ok(&unsafe { reference(instance) }?.instance)
+    unsafe { reference(instance) }?.instance.get()
 }
 
 /// The same, for calls that ask for a process that takes part.
@@ -75,6 +76,7 @@ pub unsafe extern "C" fn sipwire_new(
         };
         match Instance::new(&config.inner, Box::new(host)) {
             Ok(instance) => {
+                let instance = Kept::new(instance);
                 let raw = Box::into_raw(Box::new(sipwire_instance { instance }));
                 let _ = handle.set(Opaque(raw));
                 config.error = std::ffi::CString::default();
@@ -100,15 +102,18 @@ pub unsafe extern "C" fn sipwire_new(
 /// (nothing happens); blocks: as sipwire_stop, if threads run.
 ///
 /// # Safety
-/// `instance` came from sipwire_new and is not used afterwards, by no thread.
+/// `instance` came from sipwire_new and is not used afterwards, by no thread (it gets SIPWIRE_E_ARGUMENT).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sipwire_free(instance: *mut sipwire_instance) {
     call((), || {
-        // SAFETY: the caller's promise. Whoever runs the callback still uses it.
-        if unsafe { shared(instance) }.is_ok_and(|instance| !instance.in_callback()) {
-            // SAFETY: from Box::into_raw, by the caller's promise.
-            let handle = unsafe { Box::from_raw(instance) };
-            handle.instance.close();
+        // SAFETY: the caller's promise. Whoever runs a callback still uses it.
+        match unsafe { shared(instance) } {
+            Ok(instance) if !instance.in_callback() => instance.close(),
+            _ => return,
+        }
+        // SAFETY: not null; nobody uses it any more, by the caller's promise.
+        if let Some(handle) = unsafe { instance.as_mut() } {
+            drop(handle.instance.free());
         }
     });
 }
@@ -282,14 +287,14 @@ pub unsafe extern "C" fn sipwire_loop_new(
             SIPWIRE_ROLE_WORKER => Some(usize::try_from(worker).map_err(|_| Error::Argument)?),
             _ => return Err(Error::Argument),
         };
-        let role = Some(instance.open_loop(worker)?);
+        let role = Kept::new(Some(instance.open_loop(worker)?));
         *out = Box::into_raw(Box::new(sipwire_loop { role }));
         Ok(0)
     })
 }
 
 fn role_of(handle: &sipwire_loop) -> Result<&Role> {
-    handle.role.as_ref().ok_or(Error::Role)
+    handle.role.get()?.as_ref().ok_or(Error::Role)
 }
 
 /// The descriptor to wait for; when it is readable call sipwire_loop_step. Level-triggered; the library's,
@@ -318,10 +323,11 @@ pub unsafe extern "C" fn sipwire_loop_fd(loop_: *const sipwire_loop) -> i32 {
 pub unsafe extern "C" fn sipwire_loop_timeout_ms(loop_: *const sipwire_loop) -> i64 {
     call(0, || {
         // SAFETY: the caller's promise.
-        let Ok(handle) = (unsafe { reference(loop_) }) else {
-            return i64::from(Error::Argument.code());
+        let role = match unsafe { reference(loop_) }.and_then(|handle| handle.role.get()) {
+            Ok(role) => role,
+            Err(error) => return i64::from(error.code()),
         };
-        let due = handle.role.as_ref().and_then(Role::next_timeout_ms);
+        let due = role.as_ref().and_then(Role::next_timeout_ms);
         due.map_or(-1, |ms| i64::try_from(ms).unwrap_or(i64::MAX))
     })
 }
@@ -330,8 +336,8 @@ pub unsafe extern "C" fn sipwire_loop_timeout_ms(loop_: *const sipwire_loop) -> 
 ///
 /// Returns: SIPWIRE_OK: wait again; 1: more is ready, call again before waiting; SIPWIRE_E_SHUTTING_DOWN:
 /// free the loop, all is told; SIPWIRE_E_SUPERVISOR_GONE, SIPWIRE_E_PANIC: free the loop, and make one again;
-/// SIPWIRE_E_NOT_ATTACHED: the loop is the parent's, this process was forked since; SIPWIRE_E_REENTRANT: in a callback that a step runs;
-/// SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: as sipwire_run_worker; SIPWIRE_E_SYSTEM (errno is set).
+/// SIPWIRE_E_NOT_ATTACHED: the loop is the parent's, this process was forked since; SIPWIRE_E_REENTRANT: in a
+/// callback that a step runs; SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: as sipwire_run_worker; SIPWIRE_E_SYSTEM (errno is set).
 /// Call from: the loop's thread; in callbacks: no; blocks: never.
 ///
 /// # Safety
@@ -343,12 +349,13 @@ pub unsafe extern "C" fn sipwire_loop_step(loop_: *mut sipwire_loop) -> i32 {
         let mut role = unsafe { loop_.as_mut() }
             .ok_or(Error::Argument)?
             .role
+            .get_mut()?
             .take()
             .ok_or(Error::Reentrant)?;
         let result = role.step();
         // SAFETY: as above.
-        if let Some(handle) = unsafe { loop_.as_mut() } {
-            handle.role = Some(role);
+        if let Some(Ok(place)) = unsafe { loop_.as_mut() }.map(|handle| handle.role.get_mut()) {
+            *place = Some(role);
         }
         result.map(i32::from)
     })
@@ -360,15 +367,16 @@ pub unsafe extern "C" fn sipwire_loop_step(loop_: *mut sipwire_loop) -> i32 {
 /// Call from: the loop's thread; in callbacks: no (nothing happens); blocks: never.
 ///
 /// # Safety
-/// `loop_` came from sipwire_loop_new and is not used afterwards.
+/// `loop_` came from sipwire_loop_new and is not used afterwards (it gets SIPWIRE_E_ARGUMENT).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sipwire_loop_free(loop_: *mut sipwire_loop) {
     call((), || {
         // SAFETY: the caller's promise. A step that runs has taken the role out: freeing now would take
         // the ground from under it.
-        if unsafe { loop_.as_ref() }.is_some_and(|handle| handle.role.is_some()) {
-            // SAFETY: from Box::into_raw, by the caller's promise.
-            drop(unsafe { Box::from_raw(loop_) });
+        if let Some(handle) = unsafe { loop_.as_mut() }
+            && matches!(handle.role.get(), Ok(Some(_)))
+        {
+            drop(handle.role.free());
         }
     });
 }

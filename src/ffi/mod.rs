@@ -34,3 +34,4 @@ mod boundary;
 #[cfg(crash_points)]
 pub mod crash;
 mod host;
+mod kept;

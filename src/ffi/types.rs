@@ -176,7 +176,7 @@ pub const SIPWIRE_REASON_COUNT: usize = 32;
 
 /// An instance: one transport. Made by sipwire_new before any fork, freed by sipwire_free.
 pub struct sipwire_instance {
-    pub(super) instance: crate::runtime::instance::Instance,
+    pub(super) instance: super::kept::Kept<crate::runtime::instance::Instance>,
 }
 
 /// Settings and listeners of an instance to be made.
@@ -187,7 +187,8 @@ pub struct sipwire_config {
 
 /// One supervisor or worker driven by the host's own event loop.
 pub struct sipwire_loop {
-    pub(super) role: Option<crate::runtime::run::Role>,
+    /// None inside: a step runs.
+    pub(super) role: super::kept::Kept<Option<crate::runtime::run::Role>>,
 }
 
 /// An IP address and port. IPv4 in ip[0..3]; an IPv4-mapped IPv6 address is stored as IPv4. It never

@@ -491,7 +491,7 @@ impl Instance {
     /// stopped. In a callback, whose thread cannot be waited for, no more than that is asked for.
     pub fn close(&self) {
         let threads = self.has_threads();
-        if membership::in_callback(&self.context) {
+        if self.in_callback() {
             if threads {
                 self.request_stop();
             }
