@@ -59,7 +59,7 @@ def test_the_header_compiles_first_alone_and_twice(compiler, language, standard,
 def test_every_function_is_called_wrongly():
     """c-tests/every_call.c: with nothing, with garbage, by whom it is not for."""
     source = (TOP / "c-tests" / "every_call.c").read_text()
-    forgotten = [name for name in declared_functions() if f"{name}(" not in source]
+    forgotten = [name for name in header_text.functions() if f"{name}(" not in source]
     assert not forgotten, f"not in every_call.c: {forgotten}"
 
 
@@ -152,4 +152,4 @@ def test_every_function_is_documented_in_the_fixed_order():
 def test_every_error_is_one_that_some_function_returns():
     named = {code for each in header_text.functions().values() for code in re.findall(r"SIPWIRE_E_\w+", each.said)}
     errors = {name for name in header_text.constants() if name.startswith("SIPWIRE_E_")}
-    assert named == errors - {"SIPWIRE_E_PANIC"}  # of all of them, says the constant
+    assert named | {"SIPWIRE_E_PANIC"} == errors  # of all of them, says the constant
