@@ -86,6 +86,7 @@ EXEMPT = {
     ("src/roles/supervisor/notices.rs", "recover_notices"): (RACE,),
     ("src/roles/supervisor/notices.rs", "inherit_notices"): (RACE,),
     ("src/roles/supervisor/peers.rs", "forget_duplicate"): (NO_FDS,),
+    ("src/roles/supervisor/table.rs", "arm"): (RACE,),
     ("src/roles/supervisor/table.rs", "defer"): (NO_FDS,),
     ("src/roles/supervisor/table.rs", "serve"): ("only when refused at low-water, see water.c", "self.set_phase(slot, phase::EMPTY_WANTED)"),
     ("src/roles/supervisor/table.rs", "serve_no_room"): (RACE, "self.clear_phase"),

@@ -1,5 +1,5 @@
 //! P3: a connection is lent to a worker, which may stop; the supervisor takes it back and lends it to another.
-//! And a worker beside the supervisor that gives it back arms it there itself, with data already waiting.
+//! And a worker that gives it back arms it with the supervisor itself, with data already waiting.
 
 use std::sync::Arc;
 
@@ -130,11 +130,17 @@ fn a_connection_has_one_reader_and_is_never_lost() {
     });
 }
 
+/// What the one-shot registration waits for.
+const READ: u32 = 1;
+const WRITE: u32 = 2;
+
 /// One connection with unread data: its one-shot registration (by swaps: the kernel has a lock), and whether it was
 /// lent again.
 struct Armed {
     segment: Arc<Segment>,
     registered: AtomicU32,
+    /// Output waits: the gate is not direct.
+    queued: AtomicU32,
     lent: AtomicU32,
     woken: AtomicU32,
 }
@@ -143,23 +149,37 @@ impl Armed {
     fn slot(&self) -> &Slot {
         &self.segment.slots()[0]
     }
+    fn is_plain(&self) -> bool {
+        self.queued.load_sync() == 0 && self.slot().supervised.phase.load_sync() == 0
+    }
     fn arm(&self) {
-        if self.slot().owner().state() == OwnerState::Idle {
-            self.registered.swap(1, Ordering::SeqCst);
+        let state = self.slot().owner().state();
+        let read = if state == OwnerState::Idle { READ } else { 0 };
+        let write = self.queued.load_sync();
+        if read | write != 0 {
+            if state == OwnerState::Reading {
+                let phase = &self.slot().supervised.phase;
+                phase.fetch_or(phase::EARLY, Ordering::SeqCst);
+            }
+            self.registered.swap(read | write, Ordering::SeqCst);
         }
     }
     /// As `Worker::give_back_armed` does; `late`: a post of a worker before us comes only now.
     fn give_back(&self, reading: OwnerWord, late: bool) {
         let slot = self.slot();
-        let is_plain = || slot.supervised.phase.load_sync() == 0;
-        assert!(is_plain());
-        self.registered.swap(1, Ordering::SeqCst);
+        let idle = reading.to_supervisor(OwnerState::Idle);
+        let arms = self.is_plain();
+        if arms {
+            self.registered.swap(READ, Ordering::SeqCst);
+        }
         if late {
             slot.note(post::ARMED);
         }
-        assert!(slot.swap_owner(reading, reading.to_supervisor(OwnerState::Idle)));
-        slot.note(post::ARMED);
-        if !is_plain() {
+        assert!(slot.swap_owner(reading, idle));
+        if arms {
+            slot.note(post::ARMED);
+        }
+        if !arms || !self.is_plain() {
             slot.note(post::RETURN);
             self.woken.swap(1, Ordering::SeqCst);
         }
@@ -175,8 +195,12 @@ impl Armed {
                 self.arm();
             }
         }
-        // What is unread reports itself as long as it is armed, once.
-        if self.registered.swap(0, Ordering::SeqCst) == 1 {
+        // What is unread reports itself as long as it is armed, once; so does room for output.
+        let event = self.registered.swap(0, Ordering::SeqCst);
+        if event & WRITE != 0 {
+            self.queued.swap(0, Ordering::SeqCst);
+        }
+        if event & READ != 0 {
             let owner = slot.owner();
             if owner.state() == OwnerState::Idle {
                 assert!(slot.swap_owner(owner, owner.lent_to(OwnerState::Lent, WORKERS[1])));
@@ -184,6 +208,8 @@ impl Armed {
             } else if owner.state() == OwnerState::Reading {
                 phase.fetch_or(phase::EARLY, Ordering::SeqCst);
             }
+        }
+        if event != 0 {
             self.arm();
         }
     }
@@ -191,15 +217,20 @@ impl Armed {
 
 #[test]
 fn what_a_worker_arms_is_lent_again() {
-    give_back_armed(false);
+    give_back_armed(false, false);
 }
 
 #[test]
 fn what_a_worker_arms_is_lent_again_though_another_one_says_so_late() {
-    give_back_armed(true);
+    give_back_armed(true, false);
 }
 
-fn give_back_armed(late: bool) {
+#[test]
+fn what_a_worker_arms_is_lent_again_though_output_was_queued_and_written_meanwhile() {
+    give_back_armed(false, true);
+}
+
+fn give_back_armed(late: bool, output: bool) {
     let segment = segment();
     let reading = OwnerWord::new(5, 0, OwnerState::Reading, WORKERS[0]);
     segment.slots()[0].input.owner.store_sync(reading.0);
@@ -207,6 +238,7 @@ fn give_back_armed(late: bool) {
         let connection = Arc::new(Armed {
             segment: segment.clone(),
             registered: AtomicU32::new(0),
+            queued: AtomicU32::new(0),
             lent: AtomicU32::new(0),
             woken: AtomicU32::new(0),
         });
@@ -216,10 +248,17 @@ fn give_back_armed(late: bool) {
         slot.supervised.phase.fetch_or(0, Ordering::SeqCst);
         assert_eq!(slot.owner().state(), OwnerState::Reading);
         connection.registered.store_sync(0);
+        connection.queued.store_sync(0);
         connection.lent.store_sync(0);
         connection.woken.store_sync(0);
         let a = connection.clone();
         let worker = victim(changes, move || a.give_back(reading, late));
+        if output {
+            // A part was written, then the rest.
+            connection.queued.swap(WRITE, Ordering::SeqCst);
+            connection.arm();
+            connection.step();
+        }
         for _ in 0..2 {
             thread::yield_now();
             connection.step();
@@ -228,7 +267,7 @@ fn give_back_armed(late: bool) {
             return; // with its supervisor
         }
         // It sleeps until it is woken or something happens; the tick would look, too, but later.
-        let waits = || connection.registered.load_sync() == 1;
+        let waits = || connection.registered.load_sync() != 0;
         while connection.woken.swap(0, Ordering::SeqCst) == 1 || waits() {
             connection.step();
         }

@@ -25,8 +25,8 @@ pub const WATCHED: u32 = 1024;
 pub const RESET: u32 = 2048;
 /// Not read for a moment: partial messages are at their bound, or its worker had no fd.
 pub const DEFERRED: u32 = 4096;
-/// An event came while its worker, which had armed it, had not let go yet: the event is used up, and the
-/// worker looks here when it has.
+/// What its worker armed before it let go is used up by an event, or the supervisor's own arming took its place:
+/// the worker looks here when it has let go.
 pub const EARLY: u32 = 1 << 15;
 /// In the list of those that wait for room in all queues together.
 pub const ROOM_LISTED: u32 = 8192;

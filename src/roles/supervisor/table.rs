@@ -239,6 +239,10 @@ impl Supervisor {
                 end: stopped && now & phase::STOPPED_FIN == 0,
                 one_shot: true,
             };
+            // Before it takes the place of what a worker that lets go may have armed: the worker looks for it then.
+            if owner.state() == OwnerState::Reading {
+                self.set_phase(slot, phase::EARLY);
+            }
             let fd = slot.identity.fd.get();
             let _ = self
                 .poll
