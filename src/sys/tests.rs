@@ -205,6 +205,32 @@ fn an_owned_descriptor_is_closed_on_drop_and_not_after_it_was_given_away() {
 }
 
 #[test]
+fn a_descriptor_moves_to_a_number_that_is_free_and_to_no_other() {
+    let code = in_child(|| {
+        let Ok((fd, other)) = fdpass::channel() else {
+            return 1;
+        };
+        let (number, taken) = (500, other.as_raw());
+        let open = || (0..1000).filter(|fd| is_open(*fd)).count();
+        let before = open();
+        let fd = fd.moved_to(number);
+        if fd.as_raw() != number || !flag(number, libc::F_GETFD, libc::FD_CLOEXEC) {
+            return 2;
+        }
+        let fd = fd.moved_to(taken).moved_to(i32::MAX);
+        if fd.as_raw() != number || open() != before {
+            return 3;
+        }
+        // Still the two ends of one channel.
+        let sent = fdpass::pass(taken, b"x", &[]) == fdpass::Passed::Sent;
+        let got = fdpass::receive(number, &mut [0; fdpass::MAX_PAYLOAD_BYTES]);
+        let arrived = matches!(got, fdpass::Receive::Got(got) if got.len == 1);
+        if sent && arrived { 0 } else { 4 }
+    });
+    assert_eq!(code, 0);
+}
+
+#[test]
 fn the_clocks_agree_with_those_of_the_standard_library() {
     let (ms, us) = (clock::monotonic_ms(), clock::monotonic_us());
     assert!(ms <= us / 1_000);
