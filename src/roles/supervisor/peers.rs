@@ -115,18 +115,19 @@ impl Supervisor {
             if let Some(place) = self.peers.get_mut(usize::from(said.holder)) {
                 *place = peer;
             }
-            // In which a worker arms what it gives back; without it, it asks us to.
-            let wake = said.worker != 0
-                && !beside
-                && self.pass_fd(said.holder, Passing::POLL, 0, self.poll.fd());
-            if let Some(seat) = said.worker.checked_sub(1)
-                && let Some(place) = self.seats.get_mut(seat as usize)
-            {
+            let Some(seat) = said.worker.checked_sub(1) else {
+                continue;
+            };
+            if let Some(place) = self.seats.get_mut(seat as usize) {
                 *place = super::handoff::Seat {
                     holder: said.holder,
-                    wake,
                     ..Default::default()
                 };
+            }
+            // In which it arms what it gives back; without it, it asks us to. The entry has it look: it may be about
+            // to sleep.
+            if !beside && self.pass_fd(said.holder, Passing::POLL, 0, self.poll.fd()) {
+                self.push(seat as usize, Entry::Probe, 0);
             }
         }
         self.keep_spare_fds();
@@ -349,8 +350,9 @@ impl Supervisor {
     /// Takes back what was lent to a worker that left and what it did not come to.
     pub(super) fn reclaim(&mut self, holder: Holder) {
         if let Some(seat) = self.seats.iter().position(|seat| seat.holder == holder) {
+            // All of it: what passes for busy or stalled with nobody there would have us look for ever.
             if let Some(place) = self.seats.get_mut(seat) {
-                place.holder = 0;
+                *place = super::handoff::Seat::default();
             }
             self.take_unread(seat, holder);
             self.take_notices(holder);
