@@ -14,7 +14,8 @@ use crate::table::slot::Slot;
 const PROBE_MS: u64 = 250;
 /// Held connections of a stalled worker that are watched or returned in one tick.
 const PER_TICK: usize = 256;
-/// A tick is at least so frequent while anything is lent: it also shows the gauges what came back quietly.
+/// A tick is at least so frequent while anything is lent: what comes back quietly is seen by it, and its lifetime
+/// runs from then.
 const QUIET_TICK_MS: u64 = 50;
 
 /// One worker as the supervisor sees it.
