@@ -112,19 +112,31 @@ def pipelined(report):
     with_kamailio(report, "pipelined, depth 8", seen, 0.95)
 
 
+BARE_HAND_OFF = "bare hand-off"
+
+
+def beside_bare_hand_off(report, case, seen):
+    """What the bare loop costs once a second thread serves: no server with a supervisor and workers is cheaper."""
+    compare(report, case, seen, {BARE_HAND_OFF: None})
+    compare(report, case, seen, {"threads": None, "processes": None}, base=BARE_HAND_OFF)
+
+
 def handoff(report):
     # Warm: each of the 5,000 has been lent once, so that a process keeps its duplicate.
-    seen = rounds([floor(), *ours("worker_hold=0")], ["--connections", 5000, "--rate", 3000], seconds=3, warm=8)
+    members = [floor(), floor("--hand-off", name=BARE_HAND_OFF), *ours("worker_hold=0")]
+    seen = rounds(members, ["--connections", 5000, "--rate", 3000], seconds=3, warm=8)
     report.keep("every message a hand-off", seen)
     compare(report, "every message a hand-off", seen, {"threads": 1.5, "processes": 2.0})
+    beside_bare_hand_off(report, "every message a hand-off", seen)
 
 
 def default_hold(report):
-    members = [floor(), *ours(), *against_kamailio()]
+    members = [floor(), floor("--hand-off", name=BARE_HAND_OFF), *ours(), *against_kamailio()]
     # Warm: most have been lent once, so that a process keeps its duplicate; phones stay for hours.
     seen = rounds(members, ["--connections", 15000, "--rate", 1500], count=3, seconds=6, warm=20)
     report.keep("hand-offs at the default hold", seen)
     compare(report, "hand-offs, default hold", seen, {"threads": 1.3, "processes": 1.3})
+    beside_bare_hand_off(report, "hand-offs, default hold", seen)
     compare(report, "hand-offs, default hold", seen, {"threads": 1.5, "processes": 1.5}, key="p999_us", what="p99.9")
     if "kamailio" in seen:
         compare(report, "hand-offs, default hold", seen, {"threads": 0.5, "processes": 0.5}, base="kamailio")

@@ -2,16 +2,20 @@
  * finds each request's end and answers 200 with Via, From, To, Call-ID and CSeq copied; the answers of one read leave
  * in one write. No supervisor, no limits, no hand-off, no time limits; a client that does not read is closed. With
  * --udp the same over datagrams; with --pour each answer has 64 KB, and what the kernel does not take is written when it
- * can be. The bench divides by its CPU time. */
+ * can be. The bench divides by its CPU time. With --hand-off a second thread serves, and is told by the first of each
+ * readable connection: what any server costs in which one thread waits for all and another serves. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -29,6 +33,11 @@ static conn conns[MAX_FDS];
 static char input[PARTIAL_BYTES + READ_BYTES], output[4 * READ_BYTES], body[POUR_BYTES];
 static bool pour;
 static int poller;
+
+/* Readable connections, from the thread that waits to the one that serves: each is armed once, so all of them have room. */
+static int handed[MAX_FDS];
+static atomic_uint handed_count;
+static int wake = -1;
 
 /* The request's length, 0: not complete, -1: not a request we know. */
 static ssize_t request_end(const char *data, size_t length)
@@ -90,7 +99,8 @@ static void flush(int fd)
     }
 }
 
-static void serve(int fd)
+/* Whether the connection goes on. */
+static bool serve(int fd)
 {
     conn *c = &conns[fd];
     size_t kept = c->length, written = 0;
@@ -99,16 +109,16 @@ static void serve(int fd)
         memcpy(input, c->partial, kept);
     ssize_t n = recv(fd, input + kept, READ_BYTES, MSG_DONTWAIT), used;
     if (n < 0 && errno == EAGAIN)
-        return;
+        return true;
     if (n <= 0) {
         end(fd);
-        return;
+        return false;
     }
     size_t left = kept + (size_t)n;
     if (pour && request_end(at, left) > 0) { /* one request at a time */
         conns[fd].unsent = sizeof POUR_HEADERS - 1 + POUR_BYTES;
         flush(fd);
-        return;
+        return true;
     }
     while ((used = left ? request_end(at, left) : 0) > 0) {
         written += answer(at, (size_t)used, output + written);
@@ -118,7 +128,7 @@ static void serve(int fd)
     }
     if (used < 0 || left > PARTIAL_BYTES || (written && send(fd, output, written, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)written)) {
         end(fd);
-        return;
+        return false;
     }
     if (left && !c->partial)
         c->partial = malloc(PARTIAL_BYTES);
@@ -127,6 +137,34 @@ static void serve(int fd)
     else if (c->partial)
         free(c->partial), c->partial = NULL;
     c->length = left;
+    return true;
+}
+
+static void arm(int operation, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN | (wake < 0 ? 0 : EPOLLONESHOT), .data.fd = fd};
+    epoll_ctl(poller, operation, fd, &event);
+}
+
+static void hand_over(int fd)
+{
+    unsigned at = atomic_load_explicit(&handed_count, memory_order_relaxed);
+    handed[at % MAX_FDS] = fd;
+    atomic_store_explicit(&handed_count, at + 1, memory_order_release);
+}
+
+static void *serve_handed(void *unused)
+{
+    eventfd_t count;
+    unsigned at = 0;
+    while (eventfd_read(wake, &count) == 0) {
+        for (; at != atomic_load_explicit(&handed_count, memory_order_acquire); at++) {
+            int fd = handed[at % MAX_FDS];
+            if (serve(fd))
+                arm(EPOLL_CTL_MOD, fd);
+        }
+    }
+    return unused;
 }
 
 static void serve_datagrams(int fd)
@@ -150,6 +188,14 @@ int main(int argc, char **argv)
     int listener = socket(AF_INET, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK, 0), one = 1;
     poller = epoll_create1(0), pour = argc > 1 && strcmp(argv[1], "--pour") == 0;
     memset(body, 'x', sizeof body), signal(SIGPIPE, SIG_IGN);
+    if (argc > 1 && strcmp(argv[1], "--hand-off") == 0) {
+        pthread_t server;
+        wake = eventfd(0, EFD_CLOEXEC);
+        if (wake < 0 || pthread_create(&server, NULL, serve_handed, NULL)) {
+            perror("floor: cannot start the second thread");
+            return 1;
+        }
+    }
     struct epoll_event events[EVENTS] = {{.events = EPOLLIN, .data.fd = listener}};
     if (pour && pour_small_buffer(listener) != 0)
         return 1;
@@ -162,6 +208,7 @@ int main(int argc, char **argv)
     fflush(stdout);
     for (;;) {
         int n = epoll_wait(poller, events, EVENTS, -1);
+        unsigned before = handed_count;
         for (int i = 0; i < n; i++) {
             int fd = events[i].data.fd;
             if (fd == listener && udp) {
@@ -169,15 +216,18 @@ int main(int argc, char **argv)
             } else if (fd != listener) {
                 if (conns[fd].unsent)
                     flush(fd);
+                else if (wake >= 0)
+                    hand_over(fd);
                 else
                     serve(fd);
             } else {
                 while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0 && fd < MAX_FDS) {
-                    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
                     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-                    epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event);
+                    arm(EPOLL_CTL_ADD, fd);
                 }
             }
         }
+        if (handed_count != before)
+            eventfd_write(wake, 1);
     }
 }

@@ -113,8 +113,8 @@ class Server:
 LISTENING = r"listening (?:on )?(?:tcp:|udp:)?(127\.0\.0\.1:\d+)"
 
 
-def floor(*arguments):
-    return Server("floor", [BUILD / "bench" / "floor", *arguments], LISTENING)
+def floor(*arguments, name="floor"):
+    return Server(name, [BUILD / "bench" / "floor", *arguments], LISTENING)
 
 
 def answer(mode, *settings, workers=1):

@@ -104,13 +104,13 @@ impl Listen {
 #[derive(Clone)]
 pub struct Instance {
     pub context: Arc<Context>,
-    pub(super) threads: Arc<super::run::Threads>,
+    pub(super) threads: Arc<super::threads::Threads>,
 }
 
 /// For what the context itself owns.
 pub struct WeakInstance {
     context: Weak<Context>,
-    threads: Arc<super::run::Threads>,
+    threads: Arc<super::threads::Threads>,
 }
 
 impl WeakInstance {

@@ -12,5 +12,7 @@ pub mod matching;
 pub mod membership;
 pub mod picture;
 pub mod run;
+mod running;
 pub mod send;
 pub mod snapshot;
+mod threads;

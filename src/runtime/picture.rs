@@ -283,7 +283,7 @@ mod tests {
         let without = take(&segment, None, ALL);
         assert!(!without.settings.iter().any(holds));
         assert_eq!((without.queued_max, without.partial_max), (70_000, 70_000));
-        assert!(segment.header().claim(0, 77));
+        assert!(segment.header().claim(0, 77).is_some());
         let picture = take(&segment, None, Parts::default());
         assert_eq!(picture.supervisor, Supervisor::Serves(77));
     }

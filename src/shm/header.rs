@@ -76,7 +76,6 @@ pub struct DialLine {
 #[repr(C, align(64))]
 pub struct Gauges {
     pub connections: AtomicU64,
-    pub idle: AtomicU64,
     pub slots_used: AtomicU64,
     /// Slots from this index on were never used: who only looks makes no pages of them.
     pub slots_touched: AtomicU64,
@@ -112,12 +111,14 @@ impl Header {
         self.claim_over.fetch_max(claim, Ordering::SeqCst);
     }
 
-    /// Takes the supervisor's place as `pid`, if it is still as `before` says.
-    pub fn claim(&self, before: u64, pid: u32) -> bool {
+    /// Takes the supervisor's place as `pid`, if it is still as `before` says. The claim: no other one, earlier
+    /// or later, is the same.
+    pub fn claim(&self, before: u64, pid: u32) -> Option<u64> {
         let next = (before >> 32).wrapping_add(1) << 32 | u64::from(pid);
         self.claim
             .compare_exchange(before, next, Ordering::SeqCst, Ordering::SeqCst)
-            .is_ok()
+            .ok()
+            .map(|_| next)
     }
 
     /// Stages of `stopping` only go up.
@@ -138,12 +139,15 @@ mod tests {
         let region = Region::new("sipwire-test", &layout).unwrap();
         let header = &region.slice(span)[0];
         assert!(!header.supervised() && !header.supervisor_gone());
-        assert!(header.claim(0, 77));
-        assert!(!header.claim(0, 78));
+        assert!(header.claim(0, 77).is_some());
+        assert!(header.claim(0, 78).is_none());
         let first = header.claim.load_sync();
         header.note_gone(first);
         assert!(header.supervisor_gone());
-        assert!(header.claim(first, 77), "the same pid, used again");
+        assert!(
+            header.claim(first, 77).is_some(),
+            "the same pid, used again"
+        );
         assert!(header.supervised());
         header.note_gone(first); // who noticed late
         assert!(header.supervised());

@@ -349,7 +349,7 @@ settings! {
     "no_connect" no_connect: bool = false, switch().live(),
         "never dial: send on open connections only";
     "close_rst" close_rst: bool = false, switch().live(),
-        "close with a reset instead of gracefully";
+        "end by a reset instead of a FIN, except where output is still to arrive";
 
     // Input.
     "max_message_size" max_message_size_bytes: u64 = bytes(64 * K), size(K, LARGEST_MESSAGE_BYTES).live(),

@@ -33,11 +33,11 @@ pub enum Mode {
 
 impl Mode {
     /// For an end that is not asked for by the host.
-    pub fn of(reason: Reason, close_rst: bool) -> Mode {
-        match (reason.aborts(), close_rst) {
-            (true, _) => Mode::Reset,
-            (false, true) => Mode::Reset,
-            (false, false) => Mode::Now,
+    pub fn of(reason: Reason) -> Mode {
+        if reason.aborts() {
+            Mode::Reset
+        } else {
+            Mode::Now
         }
     }
 }
@@ -114,7 +114,7 @@ impl Supervisor {
             return;
         };
         let mode = if abort {
-            Mode::of(reason, self.live.close_rst)
+            Mode::of(reason)
         } else {
             Mode::Graceful
         };

@@ -302,11 +302,6 @@ impl Supervisor {
                 );
             }
         }
-        let gauges = &self.context.segment.header().gauges;
-        let idle = gauges.connections.get();
-        gauges
-            .idle
-            .set(idle.saturating_sub(u64::from(self.lent_count)));
     }
 
     /// A worker that is stopped while it only holds connections shows nothing: an entry in its ring

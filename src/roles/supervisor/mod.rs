@@ -21,6 +21,7 @@ mod lent;
 mod listeners;
 mod notices;
 mod peers;
+mod place;
 mod priority;
 mod sticky;
 mod table;
@@ -52,6 +53,7 @@ use greeting::Guests;
 use handoff::Seat;
 use listeners::{Given, Socket};
 use peers::Peer;
+use place::Place;
 use priority::Priority;
 use sticky::Sticky;
 
@@ -83,6 +85,8 @@ const STOP_GRACE_MS: u64 = 5000;
 const STOP_ALONE_MS: u64 = 1000;
 
 pub struct Supervisor {
+    /// The first to be dropped: when it is left, nobody uses our poll by its number any more.
+    place: Place,
     context: Arc<Context>,
     me: Holder,
     poll: Poll,
@@ -162,19 +166,9 @@ pub struct Supervisor {
 impl Supervisor {
     /// Takes the supervisor's place. `Role`: another one lives.
     pub fn open(context: &Arc<Context>) -> Result<Supervisor> {
-        if !context.begin_supervising() {
-            return Err(Error::Role);
-        }
-        let opened = Supervisor::claim(context);
-        if opened.is_err() {
-            context.end_supervising();
-        }
-        opened
-    }
-
-    fn claim(context: &Arc<Context>) -> Result<Supervisor> {
+        let place = Place::in_process(context)?;
         let header = context.segment.header();
-        let pid = sys::process::pid() as u32;
+        let pid = place.pid;
         let before = header.claim.load_sync();
         // A claim of our own pid is that of a dead process whose number we were given: in this
         // process nobody supervises.
@@ -185,13 +179,10 @@ impl Supervisor {
             return Err(Error::Role);
         }
         // Everything that can fail comes before the claim.
-        let mut supervisor = Supervisor::new(context)?;
-        if !header.claim(before, pid) {
-            return Err(Error::Role);
-        }
+        let mut supervisor = Supervisor::new(context, place)?;
+        let claim = supervisor.place.claim(before)?;
         // Our own predecessor may have left descriptors open that a thread was using.
         let fds_are_ours = before != 0 && context.claimed.get() == before;
-        let claim = header.claim.load_sync();
         let _ = context.claimed.update(|_| Some(claim));
         // Until all is set right the fd numbers in the slots are a dead process's.
         header.supervisor_pid.store_sync(0);
@@ -207,7 +198,7 @@ impl Supervisor {
         Ok(supervisor)
     }
 
-    fn new(context: &Arc<Context>) -> Result<Supervisor> {
+    fn new(context: &Arc<Context>, place: Place) -> Result<Supervisor> {
         let segment = &context.segment;
         let now_ms = monotonic_ms();
         let poll = Poll::new().map_err(|_| Error::System)?;
@@ -220,6 +211,7 @@ impl Supervisor {
         let mut free = VecDeque::from(reserved(slots)?);
         free.extend(0..slots as u32);
         let mut supervisor = Supervisor {
+            place,
             me: SUPERVISOR,
             poll,
             ready: Vec::new(),
@@ -480,30 +472,16 @@ impl Supervisor {
                 }
             }
         }
-        header.note_gone(header.claim.load_sync());
+        let Supervisor { place, peers, .. } = self;
+        drop(place);
         // A worker beside us has no channel that would tell.
-        for peer in &self.peers {
-            if let Some(wake) = &peer.wake {
-                sys::event::notify_raw(wake.as_raw());
-            }
+        for wake in peers.iter().filter_map(|peer| peer.wake.as_ref()) {
+            sys::event::notify_raw(wake.as_raw());
         }
-        context.end_supervising();
     }
 
     /// In a child that was forked since: the role is the parent's, only our copies go.
     pub fn abandon(self) {}
-}
-
-/// The role ended by a bug, and what `close` does may not have been done: a successor may begin, here or in
-/// another process, and finds it so.
-pub fn give_up(context: &Context) {
-    let header = context.segment.header();
-    let claim = header.claim.load_sync();
-    if claim as u32 == sys::process::pid() as u32 {
-        header.supervisor_pid.store_sync(0);
-        header.note_gone(claim);
-        context.end_supervising();
-    }
 }
 
 fn close_slot(slot: &Slot) {

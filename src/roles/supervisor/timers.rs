@@ -197,7 +197,7 @@ impl Supervisor {
                     let mode = match reason {
                         // Nothing is under way: an orderly end.
                         Reason::Lifetime | Reason::HalfCloseTimeout => Mode::Graceful,
-                        other => Mode::of(other, self.live.close_rst),
+                        other => Mode::of(other),
                     };
                     self.end(index, slot, reason, errno, mode);
                     self.schedule(index, slot);

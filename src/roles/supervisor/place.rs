@@ -1,0 +1,58 @@
+//! The supervisor's place: there is one in a process, and one in the segment. It is left when this is dropped, in
+//! order or by the unwinding of a bug, and a successor may begin, here or in another process. That of a
+//! process that died is known by its claim (P8).
+
+use std::sync::Arc;
+
+use crate::pure::error::{Error, Result};
+use crate::roles::context::Context;
+use crate::sync::Ordering;
+use crate::sys;
+
+pub struct Place {
+    context: Arc<Context>,
+    pub pid: u32,
+    /// 0: none in the segment yet.
+    claim: u64,
+}
+
+impl Place {
+    /// `Role`: another thread has it.
+    pub fn in_process(context: &Arc<Context>) -> Result<Place> {
+        if !context.begin_supervising() {
+            return Err(Error::Role);
+        }
+        Ok(Place {
+            context: context.clone(),
+            pid: sys::process::pid() as u32,
+            claim: 0,
+        })
+    }
+
+    /// In the segment, if it is still as `before` says. `Role`: somebody else has claimed it since.
+    pub fn claim(&mut self, before: u64) -> Result<u64> {
+        let claimed = self.context.segment.header().claim(before, self.pid);
+        self.claim = claimed.ok_or(Error::Role)?;
+        Ok(self.claim)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if sys::process::pid() as u32 != self.pid {
+            return; // in a child that was forked since: it stays the parent's
+        }
+        if self.claim != 0 {
+            let header = self.context.segment.header();
+            // Not a successor's: the host may have said, wrongly, that we died.
+            let _ = header.supervisor_pid.compare_exchange(
+                self.pid,
+                0,
+                Ordering::SeqCst,
+                Ordering::SeqCst,
+            );
+            header.note_gone(self.claim);
+        }
+        self.context.end_supervising();
+    }
+}
