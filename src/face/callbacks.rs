@@ -1,10 +1,10 @@
 //! The host's closures as the roles' `Host`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use once_cell::sync::OnceCell;
 
-use super::instance::Instance;
+use super::instance::{Instance, Owner};
 use super::{ConnInfo, Failure, LogRecord, Message};
 use crate::roles::host::{Host, Wants};
 use crate::runtime::boundary::callback as call;
@@ -98,7 +98,7 @@ optional! {
 }
 
 /// Set once the instance is made. Weak, because the instance owns the callbacks.
-pub(super) type Itself = Arc<OnceCell<WeakInstance>>;
+pub(super) type Itself = Arc<OnceCell<(WeakInstance, Weak<Owner>)>>;
 
 pub(super) struct RustHost {
     pub(super) callbacks: Callbacks,
@@ -116,10 +116,9 @@ impl RustHost {
     where
         F: ?Sized,
     {
-        let instance = self.itself.get().and_then(WeakInstance::upgrade);
+        let instance = self.itself.get().and_then(Instance::of_callback);
         match (callback, instance) {
             (Some(callback), Some(instance)) => {
-                let instance = Instance::of_callback(instance);
                 call(default, || body(callback, &instance))
             }
             _ => default,

@@ -1,11 +1,12 @@
 //! An instance and its calls. Each is that of the C API without the `sipwire_`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::callbacks::{Callbacks, Itself, RustHost};
 use super::{Addr, Config, ConnInfo, Error, Result, Sent, SetupError, Stats, Target};
 use crate::runtime::boundary::{call, result};
-use crate::runtime::{instance, membership, picture};
+use crate::runtime::instance::{self, WeakInstance};
+use crate::runtime::{membership, picture};
 
 /// One transport, made before any fork. Clones are the same instance, for other threads of the host.
 ///
@@ -14,11 +15,17 @@ use crate::runtime::{instance, membership, picture};
 #[derive(Clone)]
 pub struct Instance {
     pub(super) inner: instance::Instance,
-    /// None: a callback's.
-    _owner: Option<Arc<Owner>>,
+    held: Held,
 }
 
-struct Owner(instance::Instance);
+/// When the last is dropped, the instance is freed.
+pub(super) struct Owner(instance::Instance);
+
+#[derive(Clone)]
+enum Held {
+    Host(Arc<Owner>),
+    Callback(Weak<Owner>),
+}
 
 impl Drop for Owner {
     fn drop(&mut self) {
@@ -38,35 +45,52 @@ impl Instance {
             itself: itself.clone(),
         };
         let inner = instance::Instance::new(config, Box::new(host))?;
-        let _ = itself.set(inner.downgrade());
-        let owner = Some(Arc::new(Owner(inner.clone())));
+        let owner = Arc::new(Owner(inner.clone()));
+        let _ = itself.set((inner.downgrade(), Arc::downgrade(&owner)));
         Ok(Instance {
             inner,
-            _owner: owner,
+            held: Held::Host(owner),
         })
     }
 
-    pub(super) fn of_callback(inner: instance::Instance) -> Instance {
-        Instance {
-            inner,
-            _owner: None,
+    pub(super) fn of_callback((inner, owner): &(WeakInstance, Weak<Owner>)) -> Option<Instance> {
+        Some(Instance {
+            inner: inner.upgrade()?,
+            held: Held::Callback(owner.clone()),
+        })
+    }
+
+    /// For whoever begins a role: it is not freed meanwhile. `Role`: the host's last clone has gone.
+    pub(super) fn owner(&self) -> Result<Arc<Owner>> {
+        match &self.held {
+            Held::Host(owner) => Ok(owner.clone()),
+            Held::Callback(owner) => owner.upgrade().ok_or(Error::Role),
         }
     }
 
     /// Threads: runs the supervisor and all workers as threads of this process and returns. They end with
     /// [`stop`](Self::stop). Do not fork afterwards, except to exec.
     pub fn start(&self) -> Result<()> {
-        result(|| self.inner.start())
+        result(|| {
+            let _owner = self.owner()?;
+            self.inner.start()
+        })
     }
 
     /// Processes: this process is the supervisor until [`stop`](Self::stop).
     pub fn run_supervisor(&self) -> Result<()> {
-        result(|| self.inner.run_supervisor())
+        result(|| {
+            let _owner = self.owner()?;
+            self.inner.run_supervisor()
+        })
     }
 
     /// Processes: this process is worker `worker` (from 0) until [`stop`](Self::stop); its callbacks run in here.
     pub fn run_worker(&self, worker: usize) -> Result<()> {
-        result(|| self.inner.run_worker(worker))
+        result(|| {
+            let _owner = self.owner()?;
+            self.inner.run_worker(worker)
+        })
     }
 
     /// Processes: this process will send. Each of its threads takes part from its first [`send`](Self::send) on and

@@ -1,5 +1,8 @@
 //! Supervisor and worker for the host's own event loop.
 
+use std::sync::Arc;
+
+use super::instance::Owner;
 use super::{Error, Instance, Result};
 use crate::runtime::boundary::result;
 use crate::runtime::run::Role;
@@ -17,7 +20,7 @@ use crate::runtime::run::Role;
 pub struct Loop {
     /// None after a panic: what the role was about to do is not known.
     role: Option<Role>,
-    _instance: Instance,
+    _owner: Arc<Owner>,
 }
 
 impl Instance {
@@ -33,9 +36,10 @@ impl Instance {
 
     fn open_loop(&self, worker: Option<usize>) -> Result<Loop> {
         result(|| {
+            let owner = self.owner()?;
             Ok(Loop {
                 role: Some(self.inner.open_loop(worker)?),
-                _instance: self.clone(),
+                _owner: owner,
             })
         })
     }

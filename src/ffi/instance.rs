@@ -374,7 +374,7 @@ pub unsafe extern "C" fn sipwire_loop_free(loop_: *mut sipwire_loop) {
         // SAFETY: the caller's promise. A step that runs has taken the role out: freeing now would take
         // the ground from under it.
         if let Some(handle) = unsafe { loop_.as_mut() }
-            && matches!(handle.role.get(), Ok(Some(_)))
+            && matches!(handle.role.get(), Ok(Some(role)) if !role.in_callback())
         {
             drop(handle.role.free());
         }

@@ -84,6 +84,7 @@ impl Drop for Context {
     /// back any more, so the supervisor of another process takes them. Not before: a thread that is
     /// ending right now gives back what it has.
     fn drop(&mut self) {
+        self.close_rest();
         let pid = sys::process::pid() as u32;
         let mut some = false;
         for (holder, record) in self.segment.participants().active() {
@@ -162,6 +163,18 @@ impl Context {
 
     pub fn worker_index(&self, holder: Holder) -> i32 {
         self.segment.worker_index(holder)
+    }
+
+    /// Closes what `Supervisor::close` left open because a thread of this process was using it: now nobody
+    /// has the instance here. Only in the process whose fds they are.
+    fn close_rest(&self) {
+        let header = self.segment.header();
+        let ours = self.claimed.get() == header.claim.load_sync();
+        if ours && header.supervisor_gone() {
+            for slot in self.segment.slots().iter().filter(|slot| slot.is_open()) {
+                slot.close_fd();
+            }
+        }
     }
 
     /// The supervisor runs in this process: fd numbers in slots mean something here (P4).

@@ -5,7 +5,7 @@ use super::instance::Instance;
 use super::membership;
 use super::running::{Running, open_supervisor, open_worker, open_worker_in_turn, supervise};
 use crate::pure::error::{Error, Result};
-use crate::roles::supervisor::{self, Supervisor};
+use crate::roles::supervisor::Supervisor;
 use crate::roles::worker::Worker;
 use crate::shm::participants::End;
 use crate::sync::{Ordering, Word};
@@ -31,7 +31,17 @@ impl Role {
             Either::Worker(running) => running.role.as_ref()?.next_timeout_ms(),
         }
     }
+    /// The calling thread runs a callback of this instance, as this role or as another one.
+    pub fn in_callback(&self) -> bool {
+        membership::in_callback(match &self.0 {
+            Either::Supervisor(running) => running.held.context(),
+            Either::Worker(running) => running.held.context(),
+        })
+    }
     pub fn step(&mut self) -> Result<bool> {
+        if self.in_callback() {
+            return Err(Error::Reentrant);
+        }
         match &mut self.0 {
             Either::Supervisor(running) => running.step(Some(0)),
             Either::Worker(running) => {
@@ -169,13 +179,13 @@ impl Instance {
         if self.in_callback() {
             if threads {
                 self.request_stop();
+                self.release_threads();
             }
             return;
         }
         if threads {
             let _ = self.stop();
         }
-        supervisor::close_rest(&self.context);
         membership::exit(&self.context);
     }
 }

@@ -7,7 +7,6 @@ use super::membership::{self, RoleHeld};
 use super::running::{Running, open_supervisor, open_worker, open_worker_in_turn, supervise};
 use crate::pure::error::{Error, Result};
 use crate::roles::context::Context;
-use crate::roles::supervisor;
 use crate::roles::worker::Worker;
 use crate::sync::{AtomicU64, Word};
 use crate::sys;
@@ -86,13 +85,20 @@ impl Instance {
         Ok(())
     }
 
+    /// They end by themselves, and the last one frees the instance.
+    pub(super) fn release_threads(&self) {
+        // Held by somebody: who joins them, and has taken them.
+        if let Some(mut place) = self.threads.started.try_lock() {
+            drop(place.take());
+        }
+    }
+
     fn join_threads(&self) {
         let mut place = self.threads.started.lock();
         if let Some(started) = place.take() {
             for handle in started.handles {
                 let _ = handle.join();
             }
-            supervisor::close_rest(&self.context);
             membership::exit(&self.context);
             self.threads.identity.store_sync(0);
         }

@@ -176,6 +176,10 @@ impl Slot {
         }
         Addr::from_words(words)
     }
+    /// Supervisor's process only: the number is one of its descriptors.
+    pub fn close_fd(&self) {
+        crate::sys::sock::close(self.identity.fd.swap(-1, Ordering::SeqCst));
+    }
     /// Supervisor, while Free.
     pub fn set_addresses(&self, remote: &Addr, local: &Addr) {
         for (cell, word) in self.identity.remote.iter().zip(remote.to_words()) {

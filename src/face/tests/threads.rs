@@ -7,6 +7,7 @@ mod client;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use client::{Client, address, answer, config};
 use sipwire::{Callbacks, Close, Error, Instance, Loop, Message, Reason, Sent, Target};
@@ -23,6 +24,13 @@ fn what_threads_may_share() {
     shared::<Callbacks>();
     shared::<sipwire::Config>();
     shared::<sipwire::SetupError>();
+    // A loop stays in its thread: were it Send, there would be two to choose from.
+    trait Stays<A> {
+        fn here() {}
+    }
+    impl<T> Stays<()> for T {}
+    impl<T: Send> Stays<u8> for T {}
+    <Loop as Stays<_>>::here();
 }
 
 #[test]
@@ -147,6 +155,9 @@ fn the_last_clone_ends_threads_and_frees_what_callbacks_hold() {
     // A callback's clone owns nothing, and is not wrong to use.
     let callbacks_clone = kept.lock().unwrap().take().unwrap();
     assert_eq!(callbacks_clone.attach(), Ok(()));
+    assert_eq!(callbacks_clone.start(), Err(Error::Role));
+    assert_eq!(callbacks_clone.run_worker(0), Err(Error::Role));
+    assert_eq!(callbacks_clone.worker_loop(0).err(), Some(Error::Role));
     let message = b"BYE sip:c SIP/2.0\r\nContent-Length: 0\r\n\r\n";
     assert_eq!(
         callbacks_clone.send(Target::conn(1), &[message], 0),
@@ -160,8 +171,10 @@ fn the_last_clone_ends_threads_and_frees_what_callbacks_hold() {
 fn the_last_clone_in_a_callback_ends_all_and_waits_for_nobody() {
     let last: Arc<Mutex<Option<Instance>>> = Arc::default();
     let (gives_up, stopped) = (last.clone(), Arc::new(AtomicBool::new(false)));
-    let stops = stopped.clone();
+    let (stops, held) = (stopped.clone(), Arc::new(()));
+    let captured = held.clone();
     let callbacks = Callbacks::new(move |instance, message| {
+        let _ = &captured;
         drop(gives_up.lock().unwrap().take());
         stops.store(instance.stop() == Err(Error::Reentrant), Ordering::SeqCst);
         echo(instance, message)
@@ -173,6 +186,12 @@ fn the_last_clone_in_a_callback_ends_all_and_waits_for_nobody() {
     client.ask("the end");
     client.hear_end();
     assert!(stopped.load(Ordering::SeqCst));
+    // The last of its threads frees the instance, and with it what the closures captured.
+    let began = Instant::now();
+    while Arc::strong_count(&held) > 1 {
+        assert!(began.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]

@@ -48,7 +48,6 @@ use crate::sync::{Ordering, Word};
 use crate::sys;
 use crate::sys::clock::{monotonic_ms, realtime_ms};
 use crate::sys::poll::{Interest, Poll, Ready};
-use crate::table::slot::Slot;
 use greeting::Guests;
 use handoff::Seat;
 use listeners::{Given, Socket};
@@ -468,7 +467,7 @@ impl Supervisor {
                 let used = gate::load(&slot.output.gate).holder() != 0
                     || slot.owner().state() == OwnerState::Reading;
                 if !used {
-                    close_slot(slot);
+                    slot.close_fd();
                 }
             }
         }
@@ -482,21 +481,4 @@ impl Supervisor {
 
     /// In a child that was forked since: the role is the parent's, only our copies go.
     pub fn abandon(self) {}
-}
-
-fn close_slot(slot: &Slot) {
-    let fd = slot.identity.fd.swap(-1, Ordering::SeqCst);
-    sys::sock::close(fd);
-}
-
-/// Closes what `Supervisor::close` left open because a thread of this process was using it. When all
-/// threads have ended, and only in the process whose fds they are.
-pub fn close_rest(context: &Context) {
-    let header = context.segment.header();
-    let ours = context.claimed.get() == header.claim.load_sync();
-    if ours && header.supervisor_gone() {
-        for slot in context.segment.slots().iter().filter(|slot| slot.is_open()) {
-            close_slot(slot);
-        }
-    }
 }
