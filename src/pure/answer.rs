@@ -109,6 +109,7 @@ fn build(
     for (name, value) in Fields::of(headers) {
         // A second From or To is an error that the first one answers as well as any.
         let first = match Name::of(name) {
+            Some(Name::Via) if value.trim_ascii().is_empty() => continue,
             Some(Name::Via) => {
                 let via = one_line(value)?;
                 out.extend_from_slice(b"Via: ");

@@ -356,6 +356,17 @@ fn only_the_first_via_is_changed_and_only_by_an_address() {
 
 // ---------------------------------------------------------------- anything
 
+#[test]
+fn a_via_without_a_value_is_left_out() {
+    for empty in ["V:", "Via:\r\n \r\n", "v : \t\r\n"] {
+        let headers = format!("{}\r\n{empty}", REQUEST.trim_end());
+        assert_eq!(
+            answer_from(headers.as_bytes(), None),
+            answer_from(REQUEST.as_bytes(), None)
+        );
+    }
+}
+
 fn scrap() -> impl Strategy<Value = Vec<u8>> {
     let text = prop::sample::select(vec![
         "INVITE sip:a SIP/2.0\r\n",
