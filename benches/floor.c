@@ -2,7 +2,8 @@
  * finds each request's end and answers 200 with Via, From, To, Call-ID and CSeq copied; the answers of one read leave
  * in one write. No supervisor, no limits, no hand-off, no time limits; a client that does not read is closed. With
  * --udp the same over datagrams; with --pour each answer has 64 KB, and what the kernel does not take is written when it
- * can be. The bench divides by its CPU time. With --hand-off a second thread serves, and is told by the first of each
+ * can be; with --pour-kept each has a copy of what is left of its answer, as where answers differ. The bench divides by
+ * its CPU time. With --hand-off a second thread serves, and is told by the first of each
  * readable connection: what any server costs in which one thread waits for all and another serves. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -27,11 +28,13 @@ typedef struct conn {
     char *partial; /* of an unfinished request; only while there is one */
     size_t length;
     size_t unsent; /* of the large answer */
+    char *kept;    /* what was left of it at first, if the connection has a copy */
+    size_t kept_bytes;
 } conn;
 
 static conn conns[MAX_FDS];
 static char input[PARTIAL_BYTES + READ_BYTES], output[4 * READ_BYTES], body[POUR_BYTES];
-static bool pour;
+static bool pour, keep;
 static int poller;
 
 /* Readable connections, from the thread that waits to the one that serves: each is armed once, so all of them have room. */
@@ -75,6 +78,7 @@ static size_t answer(const char *data, size_t length, char *out)
 static void end(int fd)
 {
     free(conns[fd].partial);
+    free(conns[fd].kept);
     conns[fd] = (conn){0};
     close(fd);
 }
@@ -86,13 +90,17 @@ static void flush(int fd)
     size_t headers = sizeof POUR_HEADERS - 1, all = headers + POUR_BYTES, at = all - c->unsent;
     struct iovec parts[2] = {{POUR_HEADERS + (at < headers ? at : headers), at < headers ? headers - at : 0},
                              {body + (at < headers ? 0 : at - headers), at < headers ? POUR_BYTES : all - at}};
-    ssize_t n = writev(fd, parts, 2);
+    ssize_t n = c->kept ? send(fd, c->kept + (c->kept_bytes - c->unsent), c->unsent, MSG_DONTWAIT) : writev(fd, parts, 2);
     bool waited = c->unsent != all;
     if (n < 0 && errno != EAGAIN) {
         end(fd);
         return;
     }
     c->unsent -= n > 0 ? (size_t)n : 0;
+    if (!c->unsent)
+        free(c->kept), c->kept = NULL;
+    else if (keep && !c->kept && c->unsent <= POUR_BYTES) /* the kernel has taken the headers */
+        c->kept = memcpy(malloc(c->unsent), body + (POUR_BYTES - c->unsent), c->kept_bytes = c->unsent);
     if ((c->unsent != 0) != waited) {
         struct epoll_event event = {.events = c->unsent ? EPOLLOUT : EPOLLIN, .data.fd = fd};
         epoll_ctl(poller, EPOLL_CTL_MOD, fd, &event);
@@ -186,7 +194,8 @@ int main(int argc, char **argv)
     struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     socklen_t size = sizeof addr;
     int listener = socket(AF_INET, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK, 0), one = 1;
-    poller = epoll_create1(0), pour = argc > 1 && strcmp(argv[1], "--pour") == 0;
+    poller = epoll_create1(0), keep = argc > 1 && strcmp(argv[1], "--pour-kept") == 0;
+    pour = keep || (argc > 1 && strcmp(argv[1], "--pour") == 0);
     memset(body, 'x', sizeof body), signal(SIGPIPE, SIG_IGN);
     if (argc > 1 && strcmp(argv[1], "--hand-off") == 0) {
         pthread_t server;

@@ -159,13 +159,14 @@ def missing_kamailio():
     return None if (BUILD / "kamailio" / "sipwire.so").exists() else "`make kamailio` has not built the module"
 
 
-def kamailio(module):
+def kamailio(module, memory="fm"):
     port = _free_port()
     folder = Path(tempfile.mkdtemp(prefix="bench"))
     load = f'loadmodule "{BUILD}/kamailio/sipwire.so"' if module else ""
     (folder / "kamailio.cfg").write_text(KAMAILIO.format(port=port, module=load))
-    command = ["kamailio", "-x", "fm", "-f", folder / "kamailio.cfg", "-DD", "-E", "-m", "1024", "-M", "16", "-Y", folder, "-w", folder, "-P", folder / "pid"]
-    server = Server("kamailio with sipwire" if module else "kamailio", command, "", f"127.0.0.1:{port}")
+    command = ["kamailio", "-x", memory, "-f", folder / "kamailio.cfg", "-DD", "-E", "-m", "1024", "-M", "16", "-Y", folder, "-w", folder, "-P", folder / "pid"]
+    name = "kamailio" + (" with sipwire" if module else "") + (f", {memory}" if memory != "fm" else "")
+    server = Server(name, command, "", f"127.0.0.1:{port}")
     until = time.monotonic() + START_LIMIT
     while time.monotonic() < until:
         try:
