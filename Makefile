@@ -72,6 +72,7 @@ build/libsipwire.a: $(RUST)
 HARDENED := -Wl,-z,relro,-z,now,-z,noexecstack,-z,text,-z,defs
 build/libsipwire.so: build/libsipwire.a include/sipwire.map Makefile
 	$(CC) -shared -Wl,--whole-archive build/libsipwire.a -Wl,--no-whole-archive -Wl,--gc-sections $(LDFLAGS) $(HARDENED) \
+	  -Wl,--as-needed -pthread -lrt -lm -ldl \
 	  -Wl,--version-script=include/sipwire.map,-soname,$(SONAME),-z,nodelete,-Bsymbolic-functions -o build/libsipwire.so.$(VERSION)
 	ln -sf libsipwire.so.$(VERSION) build/$(SONAME)
 	ln -sf $(SONAME) $@
@@ -116,7 +117,7 @@ build/kamailio/sipwire.so: $(MODULE) examples-c/kamailio/exports build/libsipwir
 	$(CC) -shared $(CFLAGS) $(MODULE) build/libsipwire.a $(LINK) -Wl,--version-script=examples-c/kamailio/exports -o $@
 
 # ---- the tests ----
-c-tests: $(C_TESTS) build/sipwire-top build/c-tests/tracer build/c-tests/sleeper build/crash/points build/crash/panics
+c-tests: $(C_TESTS) build/sipwire-top build/c-tests/tracer build/c-tests/sleeper build/crash/points build/crash/panics build/crash/alone
 build/c-tests/harness.o: c-tests/harness.c c-tests/harness.h $(wildcard c-tests/harness/*.c) include/sipwire.h | need-cc
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) -pthread -c $< -o $@
@@ -129,7 +130,7 @@ build/crash/libsipwire.a: $(RUST)
 CRASH := $(wildcard c-tests/crash/*.c)
 build/crash/points: $(CRASH) c-tests/crash/crash.h c-tests/deadline.h build/c-tests/harness.o build/crash/libsipwire.a
 	$(CC) $(FLAGS) $(CRASH) build/c-tests/harness.o build/crash/libsipwire.a $(LINK) -lm -o $@
-build/crash/panics: c-tests/panic/panics.c c-tests/crash/crash.h build/c-tests/harness.o build/crash/libsipwire.a
+build/crash/panics build/crash/alone: build/crash/%: c-tests/panic/%.c c-tests/crash/crash.h build/c-tests/harness.o build/crash/libsipwire.a
 	$(CC) $(FLAGS) $< build/c-tests/harness.o build/crash/libsipwire.a $(LINK) -lm -o $@
 # The parser of sipd is tested alone, with the sanitizers.
 build/c-tests/sipd_parser: c-tests/sipd_parser.c $(addprefix examples-c/sipd/,sip.c sip_values.c text.c sip.h text.h) | need-cc
@@ -218,7 +219,7 @@ instructions:
 	@/usr/bin/python3 benches/counting.py --record
 build/bench/floor: benches/floor.c benches/pour.h | need-cc
 	@mkdir -p $(@D)
-	$(CC) $(FLAGS) $< -o $@
+	$(CC) $(FLAGS) -pthread $< -o $@
 build/bench/pour: benches/pour.c benches/pour.h include/sipwire.h build/libsipwire.a | need-cc
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) $< build/libsipwire.a $(LINK) -o $@

@@ -9,7 +9,8 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    // While the major version is 0 the soname stays .so.0 and is bumped for each break of the ABI.
+    // The major version's. A break of the ABI below 1.0 has a node of its own in include/sipwire.map instead: a
+    // program that was linked before does not start, and is told which version it misses.
     println!(
         "cargo::rustc-cdylib-link-arg=-Wl,-soname,libsipwire.so.{}",
         env!("CARGO_PKG_VERSION_MAJOR")
@@ -33,6 +34,9 @@ mod header {
         println!("cargo::rerun-if-changed=include/cbindgen.toml");
         println!("cargo::rerun-if-changed=include/sipwire.map");
         println!("cargo::rerun-if-env-changed=SIPWIRE_HEADER");
+        if let Ok(asked) = std::env::var("SIPWIRE_HEADER") {
+            println!("cargo::rerun-if-changed={asked}"); // edited by hand, or another version of it
+        }
         let source = env!("CARGO_MANIFEST_DIR");
         let mut config = cbindgen::Config::from_file(format!("{source}/include/cbindgen.toml"))
             .expect("include/cbindgen.toml");

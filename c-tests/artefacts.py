@@ -14,7 +14,7 @@ import header_text
 TOP = Path(__file__).resolve().parent.parent
 BUILD = TOP / "build"
 RECORDED = TOP / "c-tests" / "artefacts"
-SIZES, ABI = RECORDED / "sizes.json", RECORDED / "sipwire.abi"
+SIZES, ABI, CONSTANTS = RECORDED / "sizes.json", RECORDED / "sipwire.abi", RECORDED / "constants.json"
 
 
 def output(command):
@@ -26,6 +26,13 @@ def sizes():
     text, data, bss = output(["size", BUILD / "libsipwire.so"]).splitlines()[1].split()[:3]
     files = {name: (BUILD / name).stat().st_size for name in ("libsipwire.a", "libsipwire.so")}
     return files | {"code and constants": int(text), "data": int(data) + int(bss)}
+
+
+def constants():
+    """{name: value} of the header, which the compiler puts into programs: no tool sees them in a library."""
+    header = (TOP / "include" / "sipwire.h").read_text()
+    found = dict(re.findall(r"^#define (SIPWIRE_\w+) (.+)$", header, re.M))
+    return {name: value for name, value in found.items() if not re.match(r"SIPWIRE_(VERSION|H$)", name)}
 
 
 def as_c_programs_see_it(folder):
@@ -53,6 +60,7 @@ def main():
         library = as_c_programs_see_it(BUILD)
         plain = ["--no-corpus-path", "--no-comp-dir-path", "--no-show-locs", "--type-id-style", "hash"]
         ABI.write_text(output(["abidw", *plain, library]))
+        CONSTANTS.write_text(json.dumps(constants(), indent=2) + "\n")
     else:
         sys.exit(__doc__)
 

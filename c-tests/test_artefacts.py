@@ -94,16 +94,25 @@ def linked_with_the_archive(tmp_path_factory):
     return program
 
 
-@pytest.mark.parametrize("library", ["shared", "archive"])
-def test_what_is_linked_is_hardened(library, request):
-    path = SHARED if library == "shared" else request.getfixturevalue("linked_with_the_archive")
+def is_hardened(path):
     found, dynamic = segments(path), readelf("--dynamic", path)
     kinds = dict(found)
     assert "E" not in kinds["GNU_STACK"], "the stack is executable"
     assert not [flags for _, flags in found if "W" in flags and "E" in flags], "what can be written can be run"
     assert "GNU_RELRO" in kinds and re.search(r"FLAGS_1.*\bNOW\b", dynamic), "not all relocations are read-only"
     assert not re.search(r"TEXTREL|RPATH|RUNPATH", dynamic)
-    assert "NODELETE" in dynamic or library == "archive"
+
+
+def is_a_plug_in(path):
+    """It stays where it is once it is loaded, and a host that has functions of these names too does not get into its calls."""
+    assert "NODELETE" in readelf("--dynamic", path)
+    assert " sipwire_" not in readelf("--relocs", path), "its calls may go to others"
+
+
+def test_what_is_linked_is_hardened(linked_with_the_archive):
+    is_hardened(linked_with_the_archive)
+    is_hardened(SHARED)
+    is_a_plug_in(SHARED)
 
 
 OTHER = """
@@ -155,10 +164,27 @@ def test_sizes():
     assert not far, f"{far}: if that is meant, `make sizes` records it"
 
 
+def test_constants_are_the_recorded_ones():
+    """A program has them compiled in: a number never changes, and never goes."""
+    now, recorded = artefacts.constants(), json.loads(artefacts.CONSTANTS.read_text())
+    changed = {name: f"{recorded[name]} is now {now.get(name)}" for name in recorded if recorded[name] != now.get(name)}
+    assert not changed, f"{changed}: programs that are compiled already have the old ones"
+    assert not now.keys() - recorded.keys(), "`make abi` records new ones"
+
+
+@pytest.mark.parametrize("kind, source", [("E", "error.rs"), ("REASON", "reason.rs")])
+def test_what_the_library_returns_has_the_numbers_of_the_header(kind, source):
+    said = {name: int(value) for name, value in artefacts.constants().items() if name.startswith(f"SIPWIRE_{kind}_")}
+    said.pop("SIPWIRE_REASON_COUNT", None)  # of an array
+    rows = re.findall(r"^    (\w+) = (-?\d+), \"", (TOP / "src/pure" / source).read_text(), re.M)
+    spelt = {re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).upper(): int(value) for name, value in rows}
+    assert len(rows) > 10 and {f"SIPWIRE_{kind}_{name}": value for name, value in spelt.items()} == said
+
+
 @as_recorded
 def test_the_binary_interface_is_the_recorded_one(tmp_path):
     if not shutil.which("abidiff"):
         pytest.skip("no abidiff here (Debian: abigail-tools)")
     code, said = run(["abidiff", artefacts.ABI, artefacts.as_c_programs_see_it(tmp_path)], check_leftovers=False)
-    meant = "If that is meant, `make abi` records it; if hosts have to be compiled again, raise SIPWIRE_ABI and the soname first"
+    meant = "If that is meant, `make abi` records it; if hosts have to be compiled again, raise SIPWIRE_ABI and give include/sipwire.map a new node (from 1.0 on: the version a new major number) first"
     assert code == 0, f"{said}\n{meant}"

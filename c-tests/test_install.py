@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 from run import BUILD, CHECK_ALL, TOP, await_port, end_session, free_port, run_ok
-from test_artefacts import is_one_unit, soname, symbols, version
+from test_artefacts import is_a_plug_in, is_hardened, is_one_unit, soname, symbols, version
 
 LIBRARIES = ["libsipwire.a", "libsipwire.so", "libsipwire.so.0", f"libsipwire.so.{version()}"]
 
@@ -90,6 +90,13 @@ def test_the_readme_host_builds_and_answers(compiler, linked, installed, tmp_pat
     build_and_ask(compiler, linked, installed, tmp_path)
 
 
+def test_a_host_is_linked_fully_static(installed, tmp_path):
+    source, program = tmp_path / "host.c", tmp_path / "host"
+    source.write_text("#include <sipwire.h>\nint main(void) { return sipwire_config_new() == 0; }\n")
+    run_ok(["cc", "-static", source, "-o", program, *pkg_config(installed, "--cflags", "--libs", "--static")], check_leftovers=False)
+    run_ok([program])
+
+
 if CHECK_ALL:  # it builds everything once more
 
     @pytest.fixture(scope="module")
@@ -111,11 +118,14 @@ if CHECK_ALL:  # it builds everything once more
             assert (installed / name).read_bytes() == (installed_by_cargo / name).read_bytes(), name
         for question in (["--cflags", "--libs"], ["--libs", "--static"], ["--modversion"], ["--variable=libdir"]):
             ours, theirs = (" ".join(pkg_config(tree, *question)).replace(str(tree), "") for tree in trees)
-            assert ours == theirs
+            # The compiler adds it by itself, or its archive where all is static: there is no libgcc_s.a.
+            assert ours == theirs.replace(" -lgcc_s", "")
         ours, theirs = (tree / "opt/sip/lib64/libsipwire.so" for tree in trees)
         assert soname(ours) == soname(theirs)
         assert symbols(ours, "--dyn-syms") == symbols(theirs, "--dyn-syms")
         assert is_one_unit(theirs.with_suffix(".a"))
+        is_hardened(theirs)
+        is_a_plug_in(theirs)
 
     @pytest.mark.timeout(1000)
     @pytest.mark.parametrize("linked", ["static", "shared"])

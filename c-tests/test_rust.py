@@ -53,7 +53,7 @@ if CHECK_ALL:  # it builds everything once more
         oldest = oldest_rust()
         if not shutil.which("rustup") or run(["rustup", "run", oldest, "rustc", "--version"], check_leftovers=False)[0] != 0:
             pytest.skip(f"no Rust {oldest} here (rustup toolchain install {oldest})")
-        cargo(f"+{oldest}", "test", *ALL_TARGETS, "--locked", "--quiet", env={"CARGO_TARGET_DIR": str(BUILD / "oldest-target")})
+        cargo(f"+{oldest}", "test", *ALL_TARGETS, "--locked", "--quiet", env={"CARGO_TARGET_DIR": str(BUILD / "oldest-target"), "PROPTEST_CASES": "256"})
 
 
 def oldest_rust():

@@ -721,13 +721,17 @@ typedef struct sipwire_capture {
  * The host's callbacks. They run in workers only (on_log also in sipwire_log_drain, on_capture also in
  * sipwire_send); members that are 0 are not called. Copied by sipwire_new. No lock is held during a
  * callback, and every function may be called inside one unless its comment says otherwise. A callback
- * must return: no longjmp, no C++ exception.
+ * must return: no longjmp, no C++ exception, no pthread_exit; and a thread that is inside a call of this library, or
+ * in a callback, must not be cancelled (pthread_cancel): that ends the process.
  */
 typedef struct sipwire_callbacks {
   /**
    * sizeof(sipwire_callbacks).
    */
   uint32_t struct_size;
+  /**
+   * 0.
+   */
   uint32_t reserved;
   /**
    * A complete message. Return 0 to go on; < 0: close this connection (reason HOST) once its
@@ -1168,13 +1172,16 @@ int32_t sipwire_addr_parse(const char *text, struct sipwire_addr *out);
  * Writes an address as text, "127.0.0.1:5060" or "[::1]:5060", NUL-terminated and cut off to `size`
  * bytes.
  *
- * Returns: the whole length without the NUL, however much was written (the rule of snprintf).
+ * Returns: the whole length without the NUL, however much was written (the rule of snprintf); 0, and an empty text
+ * is written: `addr` is NULL.
  * Call from: any thread, any process; in callbacks: yes; blocks: never.
  *
- * Pointers: `addr` points to a sipwire_addr; `buffer` has room for `size` bytes or is NULL.
+ * Pointers: `addr` points to a sipwire_addr or is NULL; `buffer` has room for `size` bytes or is NULL.
  * Since: 0.1
  */
-size_t sipwire_addr_format(const struct sipwire_addr *addr, char *buffer, size_t size);
+size_t sipwire_addr_format(const struct sipwire_addr *addr,
+                           char *buffer,
+                           size_t size);
 
 /**
  * Writes a PROXY header, for a host that sends one of its own as the first bytes of a connection (the setting
@@ -1199,7 +1206,7 @@ int32_t sipwire_proxy_header(int32_t version,
  * A configuration with every default. The caller owns it and frees it with sipwire_config_free, also
  * after sipwire_new, which takes nothing over.
  *
- * Returns: the configuration; NULL: out of memory.
+ * Returns: the configuration; NULL: a bug of the library.
  * Call from: any thread; in callbacks: yes; blocks: never (reads the CPU quota's files the first time).
  * Since: 0.1
  */
@@ -1322,7 +1329,7 @@ const char *sipwire_config_error(const struct sipwire_config *config);
  *
  * `config` and `callbacks` are copied and stay the caller's. `user` is handed to each callback.
  *
- * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_VERSION: callbacks.struct_size is not understood;
+ * Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_VERSION: callbacks.struct_size is not understood or reserved is not 0;
  * SIPWIRE_E_SETTING: settings that contradict each other; SIPWIRE_E_LISTEN: address in use, no permission
  * (errno is set); SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is set). sipwire_config_error has the
  * line. On failure *out is untouched.
@@ -1490,7 +1497,8 @@ int32_t sipwire_loop_new(struct sipwire_instance *instance,
  * The descriptor to wait for; when it is readable call sipwire_loop_step. Level-triggered; the library's,
  * not to be closed.
  *
- * Returns: the descriptor; SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: in a callback that a step runs.
+ * Returns: the descriptor; SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: in a callback that a step runs; SIPWIRE_E_PANIC: a bug
+ * has ended the role, free the loop.
  * Call from: the loop's thread; in callbacks: no; blocks: never.
  *
  * Pointers: `loop_` lives.
@@ -1525,8 +1533,8 @@ int64_t sipwire_loop_timeout_ms(const struct sipwire_loop *loop_);
 int32_t sipwire_loop_step(struct sipwire_loop *loop_);
 
 /**
- * Ends the role in this process; what a worker held goes back to the supervisor. In a child forked
- * since, frees the child's copy and nothing else. NULL is allowed.
+ * Ends the role in this process; what a worker held goes back to the supervisor, and its on_worker_stop runs in
+ * here. In a child forked since, frees the child's copy and nothing else. NULL is allowed.
  *
  * Call from: the loop's thread; in callbacks: no (nothing happens); blocks: never.
  *

@@ -39,10 +39,11 @@ pub(super) unsafe fn exclusive<'a>(config: *mut sipwire_config) -> Result<&'a mu
 /// A configuration with every default. The caller owns it and frees it with sipwire_config_free, also
 /// after sipwire_new, which takes nothing over.
 ///
-/// Returns: the configuration; NULL: out of memory.
+/// Returns: the configuration; NULL: a bug of the library.
 /// Call from: any thread; in callbacks: yes; blocks: never (reads the CPU quota's files the first time).
 #[unsafe(no_mangle)]
 pub extern "C" fn sipwire_config_new() -> *mut sipwire_config {
+    super::boundary::print_nothing();
     call(core::ptr::null_mut(), || {
         let config = sipwire_config {
             inner: Config::new(),

@@ -83,11 +83,12 @@ pub unsafe extern "C" fn sipwire_addr_parse(text: *const c_char, out: *mut sipwi
 /// Writes an address as text, "127.0.0.1:5060" or "[::1]:5060", NUL-terminated and cut off to `size`
 /// bytes.
 ///
-/// Returns: the whole length without the NUL, however much was written (the rule of snprintf).
+/// Returns: the whole length without the NUL, however much was written (the rule of snprintf); 0, and an empty text
+/// is written: `addr` is NULL.
 /// Call from: any thread, any process; in callbacks: yes; blocks: never.
 ///
 /// # Safety
-/// `addr` points to a sipwire_addr; `buffer` has room for `size` bytes or is NULL.
+/// `addr` points to a sipwire_addr or is NULL; `buffer` has room for `size` bytes or is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sipwire_addr_format(
     addr: *const sipwire_addr,
@@ -96,11 +97,10 @@ pub unsafe extern "C" fn sipwire_addr_format(
 ) -> usize {
     call(0, || {
         // SAFETY: the caller's promise.
-        let Ok(addr) = (unsafe { reference(addr) }) else {
-            return 0;
-        };
+        let addr = unsafe { reference(addr) };
+        let text = addr.map_or_else(|_| String::new(), |addr| addr.to_addr().to_string());
         // SAFETY: the caller's promise.
-        unsafe { copy_text(&addr.to_addr().to_string(), buffer, size) }
+        unsafe { copy_text(&text, buffer, size) }
     })
 }
 

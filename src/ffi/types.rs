@@ -416,12 +416,14 @@ pub struct sipwire_log_record {
 /// The host's callbacks. They run in workers only (on_log also in sipwire_log_drain, on_capture also in
 /// sipwire_send); members that are 0 are not called. Copied by sipwire_new. No lock is held during a
 /// callback, and every function may be called inside one unless its comment says otherwise. A callback
-/// must return: no longjmp, no C++ exception.
+/// must return: no longjmp, no C++ exception, no pthread_exit; and a thread that is inside a call of this library, or
+/// in a callback, must not be cancelled (pthread_cancel): that ends the process.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct sipwire_callbacks {
     /// sizeof(sipwire_callbacks).
     pub struct_size: u32,
+    /// 0.
     pub reserved: u32,
     /// A complete message. Return 0 to go on; < 0: close this connection (reason HOST) once its
     /// queued output is written; messages behind this one are not delivered.
@@ -621,7 +623,7 @@ macro_rules! sized {
         // SAFETY: repr(C), integers, raw pointers and optional function pointers only (all
         // valid as zero); begins with struct_size.
         unsafe impl Sized32 for $type {
-            // The size of version 0.1.
+            // The caller gets what it has room for, and need not have more than this.
             const MIN: usize = 8;
         }
     )* };
@@ -633,10 +635,11 @@ sized!(
     sipwire_blacklist_entry
 );
 
-// SAFETY: as above; without its addresses a target says nothing.
+// SAFETY: as above; version 0.1 has all members up to `local`.
 unsafe impl Sized32 for sipwire_target {
-    const MIN: usize = size_of::<sipwire_target>();
+    const MIN: usize = 64;
 }
+const _: () = assert!(size_of::<sipwire_target>() == 64); // goes when a member is added; MIN stays
 // SAFETY: as above; `on_message` is what makes a host.
 unsafe impl Sized32 for sipwire_callbacks {
     const MIN: usize = 16;
