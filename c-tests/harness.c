@@ -47,6 +47,7 @@ sipwire_config *h_config;
 h_script_fn h_script = h_default_script;
 void (*h_failed_hook)(const sipwire_failure *failure);
 void (*h_closed_hook)(const sipwire_conn_info *info);
+void (*h_log_hook)(const sipwire_log_record *record);
 void (*h_capture_hook)(const sipwire_capture *capture);
 uint64_t h_unseen;
 
@@ -320,6 +321,7 @@ static void cb_log(void *user, const sipwire_log_record *record) {
   h_event *e = event_new(EV_LOG);
   if (record->text[record->length] != 0 || memchr(record->text, '\n', record->length))
     h_fail("on_log", 0, "not one NUL-terminated line: %s", record->text);
+  if (h_log_hook) h_log_hook(record);
   if (!e) return;
   e->conn_id = record->conn_id;
   e->level = record->level;
@@ -454,8 +456,8 @@ void h_start(int workers) {
     CHECK_RC(SIPWIRE_OK, sipwire_start(h_instance));
     started = true;
   }
-  WAIT(STAT(workers) == (uint64_t)workers && h_total(EV_WORKER_START) == (uint64_t)workers,
-       "%llu of %d workers run, %llu called on_worker_start", (unsigned long long)STAT(workers), workers,
+  WAIT(h_workers_running() == (uint64_t)workers && h_total(EV_WORKER_START) == (uint64_t)workers,
+       "%llu of %d workers run, %llu called on_worker_start", (unsigned long long)h_workers_running(), workers,
        (unsigned long long)h_total(EV_WORKER_START));
   for (int i = 0; i < workers && h_mode == H_PROCESSES; i++) WAIT(polls_of(h_worker_pid(i)) == 2, "worker %d has %d polls", i, polls_of(h_worker_pid(i)));
   first_blocks = STAT(blocks_used);
@@ -489,6 +491,11 @@ sipwire_worker_stats h_worker(int worker) {
   sipwire_worker_stats stats = {.struct_size = sizeof stats};
   CHECK_RC(SIPWIRE_OK, sipwire_worker_stats_get(h_instance, worker, &stats));
   return stats;
+}
+uint64_t h_workers_running(void) {
+  uint64_t running = 0;
+  for (int worker = (int)h_stats().workers; worker-- > 0;) running += h_worker(worker).running;
+  return running;
 }
 
 bool h_info(uint32_t conn_id, sipwire_conn_info *out) {

@@ -100,6 +100,7 @@ bool h_addr_equal(const sipwire_addr *a, const sipwire_addr *b);
 sipwire_stats h_stats(void);
 #define STAT(field) (h_stats().field)
 sipwire_worker_stats h_worker(int worker);
+uint64_t h_workers_running(void); /* the statistic `workers` is how many there can be */
 bool h_info(uint32_t conn_id, sipwire_conn_info *out); /* false: no such connection */
 uint32_t h_conn_flags(uint32_t conn_id);               /* 0 when gone */
 
@@ -164,6 +165,7 @@ extern void (*h_failed_hook)(const sipwire_failure *failure); /* in on_send_fail
 /* A worker that was killed may have been between an on_open or on_close and our note of it: how many may be missing. */
 extern uint64_t h_unseen;
 extern void (*h_closed_hook)(const sipwire_conn_info *info);   /* in on_close, likewise */
+extern void (*h_log_hook)(const sipwire_log_record *record);   /* in on_log */
 extern void (*h_capture_hook)(const sipwire_capture *capture); /* set before h_start: the host has an on_capture */
 int32_t h_default_script(sipwire_instance *instance, sipwire_message *message);
 int32_t h_reply(sipwire_instance *instance, const sipwire_message *message, int code, uint32_t flags, uint64_t cookie);

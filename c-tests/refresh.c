@@ -39,7 +39,7 @@ int main(int argc, char **argv) {
 
   h_fork_supervisor();
   h_fork_worker(0);
-  WAIT(STAT(workers) == 1 && h_worker(0).running, "a new worker");
+  WAIT(h_workers_running() == 1, "a new worker");
   h_peer *next = h_client();
   target = h_to_conn(h_conn_of(next));
   h_send_numbered(sender, &target, 2, 0, 5, 500);

@@ -31,7 +31,7 @@ int main(int argc, char **argv) {
 
   pid_t supervisor = h_fork_supervisor();
   for (int w = 0; w < 2; w++) h_fork_worker(w);
-  WAIT(STAT(supervisor_pid) == (uint64_t)supervisor && STAT(workers) == 2, "a new supervisor with new workers");
+  WAIT(STAT(supervisor_pid) == (uint64_t)supervisor && h_workers_running() == 2, "a new supervisor with new workers");
   WAIT(h_find(EV_CLOSE, id, NULL), "the old connection is reported closed");
   CHECK_NUM(SIPWIRE_REASON_SUPERVISOR_GONE, h_find(EV_CLOSE, id, NULL)->reason);
   h_tail_failed(1, count, 16000, SIPWIRE_REASON_SUPERVISOR_GONE);

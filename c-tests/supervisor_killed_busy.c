@@ -35,7 +35,7 @@ int main(int argc, char **argv) {
     pid_t supervisor = h_fork_supervisor();
     for (int w = 0; w < 2; w++) h_fork_worker(w);
     h_sender_end(sender);
-    WAIT(STAT(supervisor_pid) == (uint64_t)supervisor && STAT(workers) == 2, "a new supervisor with new workers");
+    WAIT(STAT(supervisor_pid) == (uint64_t)supervisor && h_workers_running() == 2, "a new supervisor with new workers");
     WAIT(STAT(queued_bytes) == 0, "queued_bytes stays at %llu", (unsigned long long)STAT(queued_bytes));
     WAIT(STAT(blocks_used) <= 4 * STAT(participants), "the reports are told");
     h_frame frame;

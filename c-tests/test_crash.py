@@ -17,7 +17,7 @@ STEP = re.compile(
 )
 PRIVATE = re.compile(
     r"\bmember\.(?:batch|gathered|end_posted|in_callback|capturing|failed)|self\.0\.set\(false\)|self\.ends\.|more\.then_some|\.in_callback\.|announced_to|swept_ms|supervises|supervisors_poll"
-    r"|\bcontext\.claimed"
+    r"|\bcontext\.claimed|\bGIVEN\."
 )
 FUNCTION = re.compile(r"\s*(?:pub(?:\(\w+\))? )?(?:const )?fn (\w+)")
 
@@ -77,7 +77,6 @@ EXEMPT = {
     ("src/roles/supervisor/handoff.rs", "watch_held"): (RACE,),
     ("src/roles/supervisor/handoff.rs", "take_held"): (RACE,),
     ("src/roles/supervisor/handoff.rs", "take_from_stalled"): (RACE,),
-    ("src/roles/supervisor/mod.rs", "close"): (STOP,),
     ("src/roles/supervisor/notices.rs", "tell_writable"): (RACE,),
     ("src/roles/supervisor/notices.rs", "wait_for_room"): ("only near wq_max",),
     ("src/roles/supervisor/notices.rs", "serve_room_wanted"): ("only near wq_max",),
@@ -85,7 +84,7 @@ EXEMPT = {
     ("src/roles/supervisor/notices.rs", "recover_notices"): (RACE,),
     ("src/roles/supervisor/notices.rs", "inherit_notices"): (RACE,),
     ("src/roles/supervisor/peers.rs", "forget_duplicate"): (NO_FDS,),
-    ("src/roles/supervisor/place.rs", "drop"): (STOP,),
+    ("src/roles/supervisor/place.rs", "lend_no_fds"): (STOP,),
     ("src/roles/supervisor/table.rs", "arm"): (RACE,),
     ("src/roles/supervisor/table.rs", "defer"): (NO_FDS,),
     ("src/roles/supervisor/table.rs", "serve"): ("only when refused at low-water, see water.c", "self.set_phase(slot, phase::EMPTY_WANTED)"),
@@ -175,6 +174,10 @@ def test_a_bug_is_its_participants_death():
 @pytest.mark.parametrize("mode", MODES)
 def test_a_host_lives_through_a_bug(mode):
     assert run_ok([BUILD / "crash" / "panics", mode]) == ""
+
+
+def test_a_bug_that_nobody_waits_for():
+    assert run_ok([BUILD / "crash" / "alone", "--threads"]) == ""
 
 
 def test_the_table_of_exemptions_names_what_is_there():

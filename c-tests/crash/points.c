@@ -157,6 +157,11 @@ static void round_of_supervisor(aim at) {
     UNTIL(STAT(participants) == base_participants, "%llu participants", (unsigned long long)STAT(participants));
     h_runs_loop(workers[1]);
   }
+  if (panics && !h_gone(victim)) { /* begun anew it sets all right like a successor */
+    traffic_read();
+    if (!h_gone(sender)) let_sender_go();
+    WAIT((traffic_look(), STAT(supervisor_pid) == (uint64_t)victim && !traffic_stays() && !traffic_waits() && nothing_queued()), "begun anew it does not end all: %s, %s, %s", traffic_stays(), traffic_waits(), state());
+  }
   kill_one(victim);
   supervisor = fork_supervisor(nowhere);
   h_runs_loop(supervisor);
@@ -242,7 +247,7 @@ int main(int argc, char **argv) {
   for (int w = 0; w < 2; w++) kill_one(h_worker_pid(w));
   kill_one(h_supervisor_pid());
   fork_all();
-  WAIT(STAT(workers) == 2, "the workers");
+  WAIT(h_workers_running() == 2, "the workers");
   if (role == WORKER) kill_one(workers[1]);
   WAIT_NUM(role == WORKER ? 3 : 4, STAT(participants));
   base_participants = STAT(participants);

@@ -3,6 +3,7 @@
  * log says where it was, and nothing is printed. What is met where: c-tests/crash/crash.h. */
 #include "../crash/crash.h"
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 enum { ARM = 10, FIRST_RC, SECOND_RC, DONE };
 
@@ -39,15 +40,18 @@ static void served(h_peer *peer, const char *id) {
   h_await_answer(peer, 200, id);
 }
 
-static bool told(const char *who) {
+/* How often the log has said it of them. */
+static unsigned told(const char *who) {
+  unsigned count = 0;
   for (size_t i = 0; h_nth(EV_LOG, i); i++)
-    if (strstr(h_nth(EV_LOG, i)->text, "a bug of sipwire, please report it: panicked at src/") && strstr(h_nth(EV_LOG, i)->text, who)) return true;
-  return false;
+    count += strstr(h_nth(EV_LOG, i)->text, "a bug of sipwire, please report it: panicked at src/") && strstr(h_nth(EV_LOG, i)->text, who);
+  return count;
 }
 
 /* Its connection ends and is told; the worker comes again, and serves what it held. */
 static void in_a_worker(h_peer *other, const char *file, int32_t first, int32_t second) {
   uint64_t starts = h_total(EV_WORKER_START);
+  unsigned before = told("worker 0 (process");
   h_peer *peer = h_client();
   served(peer, "before");
   uint32_t id = h_conn_of(peer);
@@ -66,14 +70,14 @@ static void in_a_worker(h_peer *other, const char *file, int32_t first, int32_t 
   served(other, "goes on");
   WAIT_NUM(starts + 1, h_total(EV_WORKER_START));
   WAIT_NUM(starts, h_total(EV_WORKER_STOP));
-  WAIT(told("worker 0 (process"), "the log says it");
-  WAIT_NUM(1, STAT(workers));
+  WAIT_NUM(before + 1, told("worker 0 (process"));
   h_close(peer);
 }
 
 /* What was read together with the message whose callback met it is not delivered: nothing goes on behind it. */
 static void with_one_behind(h_peer *other) {
   char both[2000], extra[40];
+  unsigned before = told("worker 0 (process");
   h_peer *peer = h_client(), *third = h_client();
   served(peer, "before");
   served(third, "before");
@@ -92,6 +96,7 @@ static void with_one_behind(h_peer *other) {
   CHECK_NUM(SIPWIRE_REASON_WORKER_DIED, h_find(EV_CLOSE, id, NULL)->reason);
   CHECK_NUM(0, h_count(EV_MESSAGE, 0, "Call-ID: behind"));
   served(other, "goes on");
+  WAIT_NUM(before + 1, told("worker 0 (process"));
   h_close(peer);
   h_close(third);
 }
@@ -106,9 +111,66 @@ static void in_a_sender(h_peer *other) {
   sipwire_crash_at(point_in("src/roles/sender.rs", false), 1, true);
   CHECK_RC(SIPWIRE_E_PANIC, h_send_here(&target, "x", 1, 2));
   CHECK(h_send_here(&to_other, "\r\n", 2, 3) >= 0, "the next send");
-  WAIT(told("a sender (process"), "the log says it");
+  WAIT_NUM(1, told("a sender (process"));
   WAIT_NUM(participants, STAT(participants));
   served(other, "goes on");
+  h_close(peer);
+}
+
+enum { FILES = 200 };
+static pid_t other_supervisor; /* processes: the one that is no more the harness's */
+
+/* The numbers of what the dead supervisor had open are, in this process, something else's. */
+static void supervise_with_files(void *point) {
+  struct stat mine, now;
+  int file = memfd_create("a file of the host", MFD_CLOEXEC), files[FILES];
+  fstat(file, &mine);
+  for (int i = 0; i < FILES; i++) files[i] = dup(file);
+  sipwire_crash_at(*(uint32_t *)point, 1, true);
+  CHECK_RC(SIPWIRE_OK, sipwire_run_supervisor(h_instance));
+  CHECK_NUM(1, sipwire_crash_ends(*(uint32_t *)point, NOBODY));
+  for (int i = 0; i < FILES; i++)
+    CHECK(fstat(files[i], &now) == 0 && now.st_ino == mine.st_ino, "file %d of the host is closed: another supervisor had that number", files[i]);
+}
+
+enum { HELD = 50 };
+
+static void with_connections(h_peer *peers[HELD]) {
+  for (int i = 0; i < HELD; i++) served(peers[i] = h_client(), "before");
+}
+
+static void supervisor_dies(pid_t pid) {
+  h_expect_exit(h_worker_pid(0));
+  h_kill(pid);
+  WAIT(h_gone(h_worker_pid(0)), "its worker ends with SIPWIRE_E_SUPERVISOR_GONE");
+}
+
+/* While it sets right what a dead one left: what it begins anew with is as before, not its own. */
+static void in_a_successor(void) {
+  static uint64_t hits[4096];
+  h_peer *peers[HELD], *peer;
+  char place[200];
+  uint32_t point = 0, count = sipwire_crash_points();
+  with_connections(peers);
+  h_expect_exit(other_supervisor);
+  supervisor_dies(other_supervisor);
+  for (uint32_t i = 0; i < count; i++) hits[i] = sipwire_crash_hits(i, NOBODY);
+  h_fork_supervisor(), h_fork_worker(0);
+  for (int i = 0; i < HELD; i++) h_await_end(peers[i], "a connection of the dead one");
+  served(peer = h_client(), "with the first one behind");
+  for (uint32_t i = 0; i < count && !point; i++) { /* passed for each connection of the dead one */
+    sipwire_crash_point(i, place, sizeof place);
+    if (strstr(place, "src/roles/supervisor/death.rs") && sipwire_crash_hits(i, NOBODY) >= hits[i] + HELD) point = i;
+  }
+  CHECK(point, "a successor sets nothing right");
+  h_close(peer);
+  with_connections(peers);
+  supervisor_dies(h_supervisor_pid());
+  h_runs_loop(h_fork(supervise_with_files, &point));
+  h_fork_worker(0);
+  for (int i = 0; i < HELD; i++) h_await_end(peers[i], "a connection of the dead one");
+  WAIT(sipwire_crash_ends(point, NOBODY) == 1, "it does not come there");
+  served(peer = h_client(), "with the second one behind");
   h_close(peer);
 }
 
@@ -123,10 +185,10 @@ static void in_the_supervisor(h_peer *other) {
   if (h_mode == H_PROCESSES) {
     h_expect_exit(h_worker_pid(0));
     h_kill(h_supervisor_pid());
-    h_runs_loop(h_fork(supervise_and_meet, &point));
+    h_runs_loop(other_supervisor = h_fork(supervise_and_meet, &point));
     WAIT(h_gone(h_worker_pid(0)), "its worker ends with SIPWIRE_E_SUPERVISOR_GONE");
     h_expect_exit(h_fork_worker(0));
-    WAIT_NUM(1, STAT(workers));
+    WAIT_NUM(1, h_workers_running());
   } else {
     sipwire_crash_at(point, 1, true);
   }
@@ -141,7 +203,8 @@ static void in_the_supervisor(h_peer *other) {
   served(peer = h_client(), "with the next one");
   WAIT(h_find(EV_CLOSE, id, NULL), "its end is told");
   CHECK_NUM(SIPWIRE_REASON_SUPERVISOR_GONE, h_find(EV_CLOSE, id, NULL)->reason);
-  WAIT(told("the supervisor (process"), "the log says it");
+  WAIT_NUM(1, told("the supervisor (process"));
+  h_close(peer);
 }
 
 int main(int argc, char **argv) {
@@ -160,6 +223,7 @@ int main(int argc, char **argv) {
   with_one_behind(other);
   in_a_sender(other);
   in_the_supervisor(other);
+  if (h_mode == H_PROCESSES) in_a_successor();
   int rc = h_finish();
   char text[512] = "";
   CHECK(pread(sink, text, sizeof text - 1, 0) == 0, "printed: %s", text);

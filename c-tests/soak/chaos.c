@@ -141,7 +141,7 @@ static void begin_all(void) {
   } else {
     h_create(WORKERS);
     for (intptr_t i = WORKERS; i >= 0; i--) CHECK(pthread_create(&loops[i], NULL, drive, (void *)i) == 0, "pthread_create");
-    WAIT(STAT(workers) == WORKERS, "%llu workers run", (unsigned long long)STAT(workers));
+    WAIT(h_workers_running() == WORKERS, "%llu workers run", (unsigned long long)h_workers_running());
   }
   shared->server = h_listener(0);
   chaos_dice = state_of(2, 0);

@@ -118,9 +118,7 @@ impl RustHost {
     {
         let instance = self.itself.get().and_then(Instance::of_callback);
         match (callback, instance) {
-            (Some(callback), Some(instance)) => {
-                call(default, || body(callback, &instance))
-            }
+            (Some(callback), Some(instance)) => call(default, || body(callback, &instance)),
             _ => default,
         }
     }

@@ -18,7 +18,7 @@ use crate::runtime::run::Role;
 /// }
 /// ```
 pub struct Loop {
-    /// None after a panic: what the role was about to do is not known.
+    /// None: a step has panicked.
     role: Option<Role>,
     _owner: Arc<Owner>,
 }
@@ -58,7 +58,8 @@ impl Loop {
     }
 
     /// One bounded turn; callbacks run inside. True: more is ready, call again before waiting.
-    /// [`Error::ShuttingDown`] and [`Error::SupervisorGone`]: all is told, drop the loop.
+    /// [`Error::ShuttingDown`] and [`Error::SupervisorGone`]: all is told, drop the loop. [`Error::Panic`]: a bug of
+    /// ours has ended the role; drop the loop and make a new one. [`Error::Reentrant`]: in a callback.
     pub fn step(&mut self) -> Result<bool> {
         result(|| {
             let mut role = self.role.take().ok_or(Error::Role)?;

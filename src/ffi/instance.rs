@@ -37,7 +37,7 @@ pub(super) unsafe fn attached<'a>(instance: *const sipwire_instance) -> Result<&
 ///
 /// `config` and `callbacks` are copied and stay the caller's. `user` is handed to each callback.
 ///
-/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_VERSION: callbacks.struct_size is not understood;
+/// Returns: SIPWIRE_OK; SIPWIRE_E_ARGUMENT; SIPWIRE_E_VERSION: callbacks.struct_size is not understood or reserved is not 0;
 /// SIPWIRE_E_SETTING: settings that contradict each other; SIPWIRE_E_LISTEN: address in use, no permission
 /// (errno is set); SIPWIRE_E_NO_MEMORY; SIPWIRE_E_SYSTEM (errno is set). sipwire_config_error has the
 /// line. On failure *out is untouched.
@@ -58,16 +58,17 @@ pub unsafe extern "C" fn sipwire_new(
     let mut failed_errno = 0;
     let result = code(|| {
         // SAFETY: the caller's promise.
-        let (config, out, table) = unsafe {
-            (
-                exclusive(config)?,
-                out.as_mut().ok_or(Error::Argument)?,
-                read(callbacks),
-            )
-        };
-        let table = table.map_err(|error| {
-            config.fail(error, "sipwire_callbacks: struct_size is not understood")
-        })?;
+        let (config, out, table) = unsafe { (exclusive(config)?, out.as_mut(), read(callbacks)) };
+        let out = out.ok_or_else(|| config.fail(Error::Argument, "sipwire_new: out is NULL"))?;
+        let table = table
+            .and_then(|table| match table.reserved {
+                0 => Ok(table),
+                _ => Err(Error::Version),
+            })
+            .map_err(|error| {
+                let line = "sipwire_callbacks: struct_size is not understood, or reserved is not 0";
+                config.fail(error, line)
+            })?;
         let handle = Handle::default();
         let host = CHost {
             table,
@@ -300,7 +301,8 @@ fn role_of(handle: &sipwire_loop) -> Result<&Role> {
 /// The descriptor to wait for; when it is readable call sipwire_loop_step. Level-triggered; the library's,
 /// not to be closed.
 ///
-/// Returns: the descriptor; SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: in a callback that a step runs.
+/// Returns: the descriptor; SIPWIRE_E_ARGUMENT; SIPWIRE_E_ROLE: in a callback that a step runs; SIPWIRE_E_PANIC: a bug
+/// has ended the role, free the loop.
 /// Call from: the loop's thread; in callbacks: no; blocks: never.
 ///
 /// # Safety
@@ -308,7 +310,10 @@ fn role_of(handle: &sipwire_loop) -> Result<&Role> {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sipwire_loop_fd(loop_: *const sipwire_loop) -> i32 {
     // SAFETY: the caller's promise.
-    code(|| Ok(role_of(unsafe { reference(loop_) }?)?.fd()))
+    code(|| match role_of(unsafe { reference(loop_) }?)?.fd() {
+        -1 => Err(Error::Panic),
+        fd => Ok(fd),
+    })
 }
 
 /// After how many milliseconds sipwire_loop_step is to be called at the latest, readable or not. Ask
@@ -361,8 +366,8 @@ pub unsafe extern "C" fn sipwire_loop_step(loop_: *mut sipwire_loop) -> i32 {
     })
 }
 
-/// Ends the role in this process; what a worker held goes back to the supervisor. In a child forked
-/// since, frees the child's copy and nothing else. NULL is allowed.
+/// Ends the role in this process; what a worker held goes back to the supervisor, and its on_worker_stop runs in
+/// here. In a child forked since, frees the child's copy and nothing else. NULL is allowed.
 ///
 /// Call from: the loop's thread; in callbacks: no (nothing happens); blocks: never.
 ///

@@ -135,12 +135,12 @@ impl Duplicates {
             && *word != 0
         {
             // Only this duplicate is closed; nothing is shut down (P6).
-            if self.epoll > 0 {
-                crate::sys::poll::epoll_remove(self.epoll, (*word as u32).wrapping_sub(1) as RawFd);
-            }
-            drop(Fd::from_raw((*word as u32).wrapping_sub(1) as RawFd));
+            let duplicate = Fd::from_raw((*word as u32).wrapping_sub(1) as RawFd);
             *word = 0;
             self.count -= 1;
+            if self.epoll > 0 {
+                crate::sys::poll::epoll_remove(self.epoll, duplicate.as_raw());
+            }
         }
     }
 

@@ -41,9 +41,14 @@ pub fn report(context: &Context, holder: Holder, who: &str) {
     let said = SAID.try_with(RefCell::take).unwrap_or_default();
     if context.wants.log && LOG_ERROR <= context.live().log_level as u8 {
         let pid = sys::process::pid();
-        let text = format!(
-            "a bug of sipwire, please report it: {said}; {who} (process {pid}) begins anew"
-        );
+        // Nothing is said where the host has a panic hook of its own.
+        let said = if said.is_empty() {
+            said
+        } else {
+            format!(": {said}")
+        };
+        let text =
+            format!("a bug of sipwire, please report it{said}; {who} (process {pid}) begins anew");
         let log = context.segment.log();
         log.write(holder, LOG_ERROR, 0, 0, sys::clock::realtime_ms(), &text);
     }

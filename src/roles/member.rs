@@ -138,7 +138,9 @@ impl Member {
         let version = context.segment.header().live_version.load_sync();
         let limit = fd_limit(context, worker);
         let duplicates = Duplicates::new(context.settings.max_connections, limit);
+        let live = Rc::new((*context.live()).clone());
         let participants = context.segment.participants();
+        // What can fail comes before: nobody would give a number back that a bug left.
         let holder = participants
             .join(sys::process::pid() as u32, worker)
             .ok_or(Error::NoParticipant)?;
@@ -157,7 +159,7 @@ impl Member {
             duplicates: RefCell::new(duplicates),
             together: RefCell::new(Vec::new()),
             limit_version: Cell::new(version),
-            live: RefCell::new((version, Rc::new((*context.live()).clone()))),
+            live: RefCell::new((version, live)),
             reserve: RefCell::new(Vec::new()),
             batch: Cell::new(None),
             gathered: Cell::new(None),

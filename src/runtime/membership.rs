@@ -220,13 +220,13 @@ pub fn enter_worker(context: &Arc<Context>, member: &Rc<Member>) {
 
 /// A call of this thread met a bug, and which instance it was for is not known any more: all that the thread
 /// takes part as ends there. A worker, and who is in a callback, is still in use further out and ends as
-/// soon as it comes back there.
+/// soon as it comes back there; a worker of the host's own loop is woken for that.
 pub fn fail() {
     let _ = MEMBERS.try_with(|members| {
-        members
-            .borrow()
-            .iter()
-            .for_each(|e| e.member.failed.set(true));
+        for e in members.borrow().iter() {
+            e.member.failed.set(true);
+            e.member.wake_fd().notify();
+        }
     });
     replace(
         |e| e.ours && e.member.failed.get() && !e.member.in_callback.get(),

@@ -3,7 +3,9 @@
 
 use super::instance::Instance;
 use super::membership;
-use super::running::{Running, open_supervisor, open_worker, open_worker_in_turn, supervise};
+use super::running::{
+    BEGIN_ANEW_MS, Running, open_supervisor, open_worker, open_worker_in_turn, supervise,
+};
 use crate::pure::error::{Error, Result};
 use crate::roles::supervisor::Supervisor;
 use crate::roles::worker::Worker;
@@ -28,6 +30,7 @@ impl Role {
     pub fn next_timeout_ms(&self) -> Option<u64> {
         match &self.0 {
             Either::Supervisor(running) => running.role.as_ref()?.next_timeout_ms(),
+            Either::Worker(running) if running.has_failed() => Some(0),
             Either::Worker(running) => running.role.as_ref()?.next_timeout_ms(),
         }
     }
@@ -62,7 +65,8 @@ impl Instance {
             self.context.finish_orphaned_stop();
             return Ok(());
         }
-        let held = membership::begin_role(&self.context, true)?;
+        let _whole = membership::begin_role(&self.context, true)?;
+        let held = membership::begin_role(&self.context, false)?;
         supervise(&self.context, open_supervisor(&self.context, held))
     }
 
@@ -76,7 +80,7 @@ impl Instance {
         sys::process::set_thread_name(&format!("sipwire-w{index}"));
         while let Some(worker) = open_worker_in_turn(context, index)? {
             match worker.run() {
-                Err(Error::Panic) => {} // it begins anew
+                Err(Error::Panic) => sys::clock::pause_ms(BEGIN_ANEW_MS),
                 ended => return ended,
             }
         }

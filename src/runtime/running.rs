@@ -10,15 +10,13 @@ use crate::roles::failure;
 use crate::roles::member::Member;
 use crate::roles::supervisor::Supervisor;
 use crate::roles::worker::Worker;
-use crate::shm::participants::SUPERVISOR;
 use crate::sync::Word;
 use crate::sys;
 
 /// How long a worker waits for the place of a predecessor that died and is being recovered.
 const PLACE_WAIT_MS: u64 = 10_000;
-/// Between a bug that ended the supervisor and its successor, so that one that comes at once again costs no
-/// CPU.
-const BEGIN_ANEW_MS: u64 = 100;
+/// Between a bug that ended a role and its successor, so that one that comes at once again costs no CPU.
+pub(super) const BEGIN_ANEW_MS: u64 = 100;
 
 /// What `Running` needs of a role.
 pub(super) trait Turns {
@@ -44,12 +42,10 @@ impl Turns for Supervisor {
         Supervisor::abandon(self);
     }
     fn fail(self) {
-        Supervisor::close(self);
+        Supervisor::fail(self);
     }
     /// Its place was left when it was dropped.
-    fn die(context: &Context, _: Option<&Member>) {
-        failure::report(context, SUPERVISOR, "the supervisor");
-    }
+    fn die(_: &Context, _: Option<&Member>) {}
     fn member(&self) -> Option<&Rc<Member>> {
         None
     }
@@ -87,19 +83,27 @@ pub(super) struct Running<R: Turns> {
 
 impl<R: Turns> Running<R> {
     pub(super) fn step(&mut self, max_wait_ms: Option<u64>) -> Result<bool> {
+        self.with(|role| role.step(max_wait_ms))
+    }
+    /// A bug ends it.
+    fn with<T>(&mut self, body: impl FnOnce(&mut R) -> Result<T>) -> Result<T> {
+        let failed = self.has_failed();
         let Some(role) = &mut self.role else {
             return Err(Error::Panic);
         };
         if !self.held.is_ours() {
             return Err(Error::NotAttached);
         }
-        // A bug met in a call that the host made with it between two steps.
-        let failed = role.member().is_some_and(|member| member.failed.get());
-        let stepped = (!failed).then(|| failure::caught(|| role.step(max_wait_ms)));
-        stepped.flatten().unwrap_or_else(|| {
+        let done = (!failed).then(|| failure::caught(|| body(role)));
+        done.flatten().unwrap_or_else(|| {
             self.end(R::fail, false);
             Err(Error::Panic)
         })
+    }
+    /// A call that the host made with it between two steps met a bug: it ends in the next.
+    pub(super) fn has_failed(&self) -> bool {
+        let member = self.role.as_ref().and_then(|role| role.member());
+        member.is_some_and(|member| member.failed.get())
     }
     fn end(&mut self, end: impl FnOnce(R), in_order: bool) {
         let Some(role) = self.role.take() else {
@@ -127,9 +131,10 @@ impl<R: Turns> Running<R> {
 
 impl Running<Supervisor> {
     pub(super) fn follow_priority(&mut self) {
-        if let Some(role) = &mut self.role {
+        let _ = self.with(|role| {
             role.follow_priority();
-        }
+            Ok(())
+        });
     }
 }
 
@@ -148,10 +153,7 @@ pub(super) fn open_supervisor(
     context: &Arc<Context>,
     held: RoleHeld,
 ) -> Result<Running<Supervisor>> {
-    let opened = failure::caught(|| Supervisor::open(context)).unwrap_or_else(|| {
-        let _ = failure::caught(|| Supervisor::die(context, None));
-        Err(Error::Panic)
-    });
+    let opened = failure::caught(|| Supervisor::open(context)).unwrap_or(Err(Error::Panic));
     let role = Some(Box::new(opened?));
     Ok(Running { role, held })
 }
@@ -161,7 +163,8 @@ pub(super) fn open_worker(
     index: usize,
     held: RoleHeld,
 ) -> Result<Running<Worker>> {
-    let worker = Worker::open(context, index)?;
+    let opened = failure::caught(|| Worker::open(context, index)).unwrap_or(Err(Error::Panic));
+    let worker = opened?;
     membership::enter_worker(context, worker.member());
     let role = Some(Box::new(worker));
     Ok(Running { role, held })
@@ -181,8 +184,14 @@ pub(super) fn open_worker_in_turn(
         }
         let held = membership::begin_role(context, false)?;
         match open_worker(context, index, held) {
-            Err(Error::Role | Error::Panic) if sys::clock::monotonic_ms() < give_up_ms => {
-                sys::clock::pause_ms(10)
+            Err(error @ (Error::Role | Error::Panic))
+                if sys::clock::monotonic_ms() < give_up_ms =>
+            {
+                sys::clock::pause_ms(if error == Error::Panic {
+                    BEGIN_ANEW_MS
+                } else {
+                    10
+                });
             }
             opened => return opened.map(Some),
         }

@@ -4,9 +4,12 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use super::instance::Instance;
 use super::membership::{self, RoleHeld};
-use super::running::{Running, open_supervisor, open_worker, open_worker_in_turn, supervise};
+use super::running::{
+    BEGIN_ANEW_MS, Running, open_supervisor, open_worker, open_worker_in_turn, supervise,
+};
 use crate::pure::error::{Error, Result};
 use crate::roles::context::Context;
+use crate::roles::supervisor::Supervisor;
 use crate::roles::worker::Worker;
 use crate::sync::{AtomicU64, Word};
 use crate::sys;
@@ -57,31 +60,28 @@ impl Instance {
         let context = &self.context;
         let held = membership::begin_role(context, false)?;
         let supervisor = open_supervisor(context, held)?;
-        let mut all = AllThere::default();
+        let mut all = Teller::default();
         for index in 0..context.settings.workers as usize {
             let held = membership::begin_role(context, false)?;
             let shared = context.clone();
-            let opened = Arc::new(Told::default());
-            let (tell, all) = (opened.clone(), all.begin.clone());
+            let mut open = Teller::default();
+            let (opened, all) = (open.told.clone(), all.told.clone());
             handles.push(spawn(move || {
                 sys::process::set_thread_name(&format!("sipwire-w{index}"));
-                match open_worker(&shared, index, held) {
-                    Ok(worker) => {
-                        tell.tell(Ok(()));
-                        if all.wait().is_ok() {
-                            work(&shared, index, worker);
-                        }
-                    }
-                    Err(error) => tell.tell(Err(error)),
+                let worker = open_worker(&shared, index, held);
+                open.result = worker.as_ref().map(|_| ()).map_err(|error| *error);
+                drop(open);
+                if let Ok(worker) = worker
+                    && all.wait().is_ok()
+                {
+                    work(&shared, index, worker);
                 }
             })?);
             opened.wait()?;
         }
         let shared = context.clone();
-        handles.push(spawn(move || {
-            let _ = supervise(&shared, Ok(supervisor));
-        })?);
-        all.are_there = true;
+        handles.push(spawn(move || supervise_on(&shared, supervisor))?);
+        all.result = Ok(());
         Ok(())
     }
 
@@ -124,9 +124,8 @@ impl Instance {
     }
 }
 
-/// How a thread of `start` tells that its role is open, and is told to begin. Not a channel: a receiving
-/// std channel leaves a thread handle behind in the host's thread, which the host's leak checker would
-/// find.
+/// What one thread tells others who wait for it. Not a channel: a receiving std channel leaves a thread
+/// handle behind in the host's thread, which the host's leak checker would find.
 #[derive(Default)]
 struct Told {
     /// With the errno of the thread.
@@ -134,31 +133,7 @@ struct Told {
     told: Condvar,
 }
 
-/// Tells the waiting threads, when it goes, whether all are there.
-#[derive(Default)]
-struct AllThere {
-    begin: Arc<Told>,
-    are_there: bool,
-}
-
-impl Drop for AllThere {
-    fn drop(&mut self) {
-        self.begin.tell(if self.are_there {
-            Ok(())
-        } else {
-            Err(Error::System)
-        });
-    }
-}
-
 impl Told {
-    fn tell(&self, result: Result<()>) {
-        let errno = sys::process::errno_get();
-        if let Ok(mut place) = self.result.lock() {
-            *place = Some((result, errno));
-        }
-        self.told.notify_all();
-    }
     fn wait(&self) -> Result<()> {
         let place = self.result.lock().map_err(|_| Error::System)?;
         let place = self.told.wait_while(place, |result| result.is_none());
@@ -170,12 +145,52 @@ impl Told {
     }
 }
 
-/// A worker beside its supervisor. After a bug in either it begins anew.
+/// Tells when it is dropped, whatever the thread ends by.
+struct Teller {
+    told: Arc<Told>,
+    result: Result<()>,
+}
+
+impl Default for Teller {
+    fn default() -> Teller {
+        Teller {
+            told: Arc::default(),
+            result: Err(Error::Panic),
+        }
+    }
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        let errno = sys::process::errno_get();
+        if let Ok(mut place) = self.told.result.lock() {
+            *place = Some((self.result, errno));
+        }
+        self.told.told.notify_all();
+    }
+}
+
+/// A worker beside its supervisor. It begins anew until the stop, whatever ended it.
 fn work(context: &Arc<Context>, index: usize, mut worker: Running<Worker>) {
-    while let Err(Error::Panic | Error::SupervisorGone) = worker.run()
-        && let Ok(Some(next)) = open_worker_in_turn(context, index)
-    {
-        worker = next;
+    while worker.run().is_err() {
+        worker = loop {
+            sys::clock::pause_ms(BEGIN_ANEW_MS);
+            match open_worker_in_turn(context, index) {
+                Ok(Some(next)) => break next,
+                Ok(None) => return,
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// The supervisor beside its workers, in the same way.
+fn supervise_on(context: &Arc<Context>, supervisor: Running<Supervisor>) {
+    let mut ended = supervise(context, Ok(supervisor));
+    while ended.is_err() && context.segment.header().stopping.load_sync() < 2 {
+        sys::clock::pause_ms(BEGIN_ANEW_MS);
+        let held = membership::begin_role(context, false);
+        ended = held.and_then(|held| supervise(context, open_supervisor(context, held)));
     }
 }
 

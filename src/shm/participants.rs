@@ -142,7 +142,13 @@ impl Record {
             End::Left => LEFT,
             End::Failed => FAILED,
         };
-        self.end_told.store_sync((epoch + 1) | how);
+        // Not over what is told of the next tenant: that may not be told again.
+        let before = self.end_told.load_sync();
+        if self.tenant().epoch() == epoch {
+            let told = (epoch + 1) | how;
+            let order = Ordering::SeqCst;
+            let _ = self.end_told.compare_exchange(before, told, order, order);
+        }
     }
     /// Supervisor: what was told of the tenant `epoch`, None: nothing.
     pub fn told_end(&self, epoch: u32) -> Option<End> {

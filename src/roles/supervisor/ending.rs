@@ -15,7 +15,7 @@ use crate::roles::notice::Entry;
 use crate::shm::counters::Counter;
 use crate::shm::gate;
 use crate::sync::Word;
-use crate::sys::{Errno, sock};
+use crate::sys::{Errno, Fd, sock};
 use crate::table::slot::{Slot, pack_reason, unpack_reason};
 use crate::table::{blacklist, index, phase};
 
@@ -412,8 +412,9 @@ impl Supervisor {
         }
         let _ = self.poll.remove(fd);
         slot.identity.fd.store_sync(-1);
+        let closed_last = Fd::from_raw(fd);
         self.set_phase(slot, phase::FD_CLOSED);
-        sock::close(fd);
+        drop(closed_last);
     }
 
     /// `on_close` as soon as nobody reads any more; then the slot is free.

@@ -40,6 +40,7 @@ use crate::pure::settings::Settings;
 use crate::pure::wheel::Wheel;
 use crate::pure::words::{Holder, OwnerState, OwnerWord};
 use crate::roles::context::{Context, socket_options};
+use crate::roles::failure;
 use crate::roles::memory::reserved;
 use crate::shm::counters::Counter;
 use crate::shm::gate;
@@ -53,7 +54,6 @@ use handoff::Seat;
 use listeners::{Given, Socket};
 use peers::Peer;
 use place::Place;
-use priority::Priority;
 use sticky::Sticky;
 
 const TOKEN_WAKE: u64 = u64::MAX;
@@ -84,7 +84,9 @@ const STOP_GRACE_MS: u64 = 5000;
 const STOP_ALONE_MS: u64 = 1000;
 
 pub struct Supervisor {
-    /// The first to be dropped: when it is left, nobody uses our poll by its number any more.
+    /// Closed before the place is left, since a successor binds the same addresses. By number of the record.
+    sockets: Vec<Option<Socket>>,
+    /// Left before all else goes: nobody uses our poll by its number any more.
     place: Place,
     context: Arc<Context>,
     me: Holder,
@@ -99,12 +101,9 @@ pub struct Supervisor {
     live: Arc<Settings>,
     /// Of the settings, as far as all connections follow them.
     live_version: u64,
-    /// By number of the record.
-    sockets: Vec<Option<Socket>>,
     given: Given,
     /// `listeners_asked` as far as it was looked at.
     listeners_heard: Option<u32>,
-    priority: Priority,
     wheel: Wheel,
     wheel_violations: u64,
     due: Vec<u32>,
@@ -182,13 +181,17 @@ impl Supervisor {
         let claim = supervisor.place.claim(before)?;
         // Our own predecessor may have left descriptors open that a thread was using.
         let fds_are_ours = before != 0 && context.claimed.get() == before;
-        let _ = context.claimed.update(|_| Some(claim));
+        if fds_are_ours {
+            let _ = context.claimed.update(|_| Some(claim));
+        }
         // Until all is set right the fd numbers in the slots are a dead process's.
         header.supervisor_pid.store_sync(0);
         context.segment.participants().join_as_supervisor(pid);
         if header.epoch.load_sync() > 0 {
             supervisor.inherit(fds_are_ours);
         }
+        // Not before: a bug on the way leaves numbers of the dead, which are something else's here.
+        let _ = context.claimed.update(|_| Some(claim));
         context.supervises_with(supervisor.poll.fd());
         header.supervisor_pid.store_sync(pid);
         header.epoch.fetch_add(1, Ordering::SeqCst);
@@ -210,6 +213,7 @@ impl Supervisor {
         let mut free = VecDeque::from(reserved(slots)?);
         free.extend(0..slots as u32);
         let mut supervisor = Supervisor {
+            sockets: Vec::new(),
             place,
             me: SUPERVISOR,
             poll,
@@ -220,13 +224,11 @@ impl Supervisor {
             full_turns: 0,
             live_version: segment.header().live_version.load_sync(),
             live: context.live(),
-            sockets: Vec::new(),
             given: Given {
                 options: socket_options(&context.settings),
                 backlog: context.settings.listen_backlog,
             },
             listeners_heard: None,
-            priority: Priority::default(),
             wheel: Wheel::new(now_ms),
             wheel_violations: 0,
             due: Vec::new(),
@@ -457,13 +459,11 @@ impl Supervisor {
     /// Orderly end of the role: connections are closed, a successor may begin.
     pub fn close(mut self) {
         self.dismiss_all();
-        let context = self.context.clone();
-        let header = context.segment.header();
-        // Nobody begins to use an fd of ours any more; who is in the middle keeps its number open.
-        header.supervisor_pid.store_sync(0);
-        for slot in context.segment.slots() {
+        self.place.lend_no_fds();
+        for slot in self.context.segment.slots() {
             if slot.is_open() {
                 sys::sock::shutdown_both(slot.identity.fd.load_sync());
+                // Who is in the middle keeps its number open.
                 let used = gate::load(&slot.output.gate).holder() != 0
                     || slot.owner().state() == OwnerState::Reading;
                 if !used {
@@ -471,12 +471,14 @@ impl Supervisor {
                 }
             }
         }
-        let Supervisor { place, peers, .. } = self;
-        drop(place);
-        // A worker beside us has no channel that would tell.
-        for wake in peers.iter().filter_map(|peer| peer.wake.as_ref()) {
-            sys::event::notify_raw(wake.as_raw());
-        }
+        self.place.end_in_order();
+    }
+
+    /// After a bug, said while its log is still ours: the same.
+    pub fn fail(self) {
+        let context = self.context.clone();
+        let _ = failure::caught(|| failure::report(&context, SUPERVISOR, "the supervisor"));
+        self.close();
     }
 
     /// In a child that was forked since: the role is the parent's, only our copies go.

@@ -35,6 +35,17 @@ pub struct Peer {
     lately: Vec<(u32, u32, u64)>,
 }
 
+impl Drop for Peer {
+    /// A worker beside us has no channel that would tell.
+    fn drop(&mut self) {
+        if self.beside
+            && let Some(wake) = &self.wake
+        {
+            sys::event::notify_raw(wake.as_raw());
+        }
+    }
+}
+
 /// Bits of a slot's `duplicates`: one for each of the participants 1 to 63, and one for all above, who
 /// are passed an fd each time.
 const OWN_BITS: u32 = 63;
@@ -151,11 +162,9 @@ impl Supervisor {
         let token = TOKEN_PIDFD | u64::from(epoch) << 16 | u64::from(holder);
         let _ = self.poll.add(pidfd.as_raw(), token, LEVEL_READ);
         if let Some(peer) = self.peers.get_mut(usize::from(holder)) {
-            *peer = Peer {
-                epoch,
-                pidfd: Some(pidfd),
-                ..Peer::default()
-            };
+            *peer = Peer::default();
+            peer.epoch = epoch;
+            peer.pidfd = Some(pidfd);
         }
         true
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use crate::pure::error::{Error, Result};
 use crate::roles::context::Context;
+use crate::roles::failure;
+use crate::shm::participants::SUPERVISOR;
 use crate::sync::Ordering;
 use crate::sys;
 
@@ -14,6 +16,8 @@ pub struct Place {
     pub pid: u32,
     /// 0: none in the segment yet.
     claim: u64,
+    /// Else a bug ends it, which is said while the log is still ours.
+    in_order: bool,
 }
 
 impl Place {
@@ -26,6 +30,7 @@ impl Place {
             context: context.clone(),
             pid: sys::process::pid() as u32,
             claim: 0,
+            in_order: false,
         })
     }
 
@@ -35,6 +40,18 @@ impl Place {
         self.claim = claimed.ok_or(Error::Role)?;
         Ok(self.claim)
     }
+
+    /// The role has come to its end.
+    pub fn end_in_order(&mut self) {
+        self.in_order = true;
+    }
+
+    /// Nobody begins to use an fd of ours by its number any more.
+    pub fn lend_no_fds(&self) {
+        let word = &self.context.segment.header().supervisor_pid;
+        // Not a successor's: the host may have said, wrongly, that we died.
+        let _ = word.compare_exchange(self.pid, 0, Ordering::SeqCst, Ordering::SeqCst);
+    }
 }
 
 impl Drop for Place {
@@ -43,15 +60,12 @@ impl Drop for Place {
             return; // in a child that was forked since: it stays the parent's
         }
         if self.claim != 0 {
-            let header = self.context.segment.header();
-            // Not a successor's: the host may have said, wrongly, that we died.
-            let _ = header.supervisor_pid.compare_exchange(
-                self.pid,
-                0,
-                Ordering::SeqCst,
-                Ordering::SeqCst,
-            );
-            header.note_gone(self.claim);
+            if !self.in_order && std::thread::panicking() {
+                let report = || failure::report(&self.context, SUPERVISOR, "the supervisor");
+                let _ = failure::caught(report);
+            }
+            self.lend_no_fds();
+            self.context.segment.header().note_gone(self.claim);
         }
         self.context.end_supervising();
     }

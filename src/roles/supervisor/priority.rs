@@ -1,14 +1,23 @@
 //! The supervisor's share of the CPU decides how soon everybody's data is handed off.
 
+use std::cell::Cell;
+
 use super::{LOG_WARNING, Supervisor};
 use crate::sys::{Errno, process};
 
-/// What the supervisor's thread was given, and what it had before.
-#[derive(Default)]
-pub(super) struct Priority {
+/// What the thread was given, and what it had before.
+#[derive(Clone, Copy, Default)]
+struct Given {
+    /// A forked child's thread is another one.
+    pid: i32,
     nice: Option<i32>,
     rt: Option<u32>,
     plain_nice: Option<i32>,
+}
+
+thread_local! {
+    /// Not the supervisor's: the thread keeps it from one that a bug ended to its successor.
+    static GIVEN: Cell<Given> = Cell::default();
 }
 
 impl Supervisor {
@@ -16,16 +25,23 @@ impl Supervisor {
     /// reason not to go on.
     pub fn follow_priority(&mut self) {
         let (nice, rt) = (self.live.supervisor_nice, self.live.supervisor_rt_priority);
-        if nice != self.priority.nice {
-            let plain = *self.priority.plain_nice.get_or_insert_with(process::nice);
+        let mut given = GIVEN.get();
+        if given.pid != self.place.pid as i32 {
+            given = Given {
+                pid: self.place.pid as i32,
+                ..Given::default()
+            };
+        }
+        if nice != given.nice {
+            let plain = *given.plain_nice.get_or_insert_with(process::nice);
             let set = process::set_nice(nice.unwrap_or(plain));
             self.warn("supervisor_nice", set);
         }
-        if rt != self.priority.rt {
+        if rt != given.rt {
             let set = process::set_rt_priority(rt.unwrap_or(0) as i32);
             self.warn("supervisor_rt_priority", set);
         }
-        (self.priority.nice, self.priority.rt) = (nice, rt);
+        GIVEN.set(Given { nice, rt, ..given });
     }
 
     fn warn(&self, what: &str, set: Result<(), Errno>) {

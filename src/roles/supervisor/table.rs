@@ -102,7 +102,7 @@ impl Supervisor {
         slot.identity
             .listener
             .set(opening.listener.map_or(0, |l| l as u32 + 1));
-        slot.identity.fd.store_sync(opening.fd.into_raw());
+        slot.identity.fd.store_sync(opening.fd.as_raw());
         let out = &slot.output;
         for cell in [
             &out.posted,
@@ -161,6 +161,7 @@ impl Supervisor {
         input
             .owner
             .store_sync(OwnerWord::new(generation, before.lend(), OwnerState::Idle, 0).0);
+        let _ = opening.fd.into_raw(); // the slot has it, and a successor finds it there
         index::insert(segment, index);
         let gauges = &segment.header().gauges;
         gauges.connections.bump(1);

@@ -119,8 +119,16 @@ impl Worker {
             }
             None => {
                 let member = worker.member.clone();
-                worker.abandon();
-                failure::die(context, &member);
+                // It was lent nothing yet, so it can leave in order, and the next one need not wait for a
+                // supervisor to recover it.
+                let leave = || {
+                    failure::report(context, member.holder, &format!("worker {index}"));
+                    worker.leave();
+                };
+                if failure::caught(leave).is_none() {
+                    worker.abandon();
+                    failure::die(context, &member);
+                }
                 Err(Error::Panic)
             }
         }

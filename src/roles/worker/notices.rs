@@ -132,10 +132,10 @@ pub fn drain_log(context: &Context, member: &Member) -> usize {
         .segment
         .log()
         .drain(member.holder, LOG_PER_STEP, &mut records);
-    let before = member.in_callback.replace(true);
-    for record in &records {
-        context.host.on_log(record);
-    }
-    member.in_callback.set(before);
+    member.calling(context, || {
+        for record in &records {
+            context.host.on_log(record);
+        }
+    });
     records.len()
 }
