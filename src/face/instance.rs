@@ -116,7 +116,8 @@ impl Instance {
     }
 
     /// Asks every participant to end. In the process of [`start`](Self::start) it waits for the threads;
-    /// [`Error::Reentrant`]: asked from a callback there, all ends, but this call did not wait for it.
+    /// [`Error::Reentrant`]: asked from a callback there, all ends, but this call did not wait for it. Nor does it on a
+    /// callback's clone when the host's last one was dropped in a callback.
     pub fn stop(&self) -> Result<()> {
         result(|| self.inner.stop())
     }

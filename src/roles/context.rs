@@ -76,7 +76,15 @@ pub struct Context {
     /// That supervisor's poll, -1: there is none. A number that is no poll any more, or another one, knows
     /// none of our connections.
     supervisors_poll: AtomicI32,
+    left_open: std::sync::Mutex<LeftOpen>,
     live: LiveSettings,
+}
+
+/// Descriptors of connections that a supervisor of this process, `pid`, could not close when it ended.
+#[derive(Default)]
+struct LeftOpen {
+    pid: i32,
+    fds: Vec<RawFd>,
 }
 
 impl Drop for Context {
@@ -84,8 +92,12 @@ impl Drop for Context {
     /// back any more, so the supervisor of another process takes them. Not before: a thread that is
     /// ending right now gives back what it has.
     fn drop(&mut self) {
-        self.close_rest();
         let pid = sys::process::pid() as u32;
+        if let Ok(left) = self.left_open.get_mut()
+            && left.pid as u32 == pid
+        {
+            left.fds.drain(..).for_each(sys::sock::close);
+        }
         let mut some = false;
         for (holder, record) in self.segment.participants().active() {
             let tenant = record.tenant();
@@ -125,6 +137,7 @@ impl Context {
             identity: IdentityPage::new()?,
             claimed: IdentityPage::new()?,
             supervises: AtomicU32::new(0),
+            left_open: std::sync::Mutex::default(),
             supervisors_poll: AtomicI32::new(-1),
         })
     }
@@ -165,15 +178,24 @@ impl Context {
         self.segment.worker_index(holder)
     }
 
-    /// Closes what `Supervisor::close` left open because a thread of this process was using it: now nobody
-    /// has the instance here. Only in the process whose fds they are.
-    fn close_rest(&self) {
-        let header = self.segment.header();
-        let ours = self.claimed.get() == header.claim.load_sync();
-        if ours && header.supervisor_gone() {
-            for slot in self.segment.slots().iter().filter(|slot| slot.is_open()) {
-                slot.close_fd();
+    /// By the supervisor's end, of a descriptor that a thread of this process is using: it is closed when nobody
+    /// has the instance here any more.
+    pub fn leave_open(&self, fd: RawFd) {
+        // Nobody else comes here meanwhile: there is one supervisor in a process.
+        if let Ok(mut left) = self.left_open.try_lock() {
+            let pid = sys::process::pid();
+            if left.pid != pid {
+                *left = LeftOpen::default(); // the parent's numbers
             }
+            left.pid = pid;
+            left.fds.push(fd);
+        }
+    }
+
+    /// Its successor in this process has found them in the slots.
+    pub fn nothing_is_left_open(&self) {
+        if let Ok(mut left) = self.left_open.try_lock() {
+            *left = LeftOpen::default();
         }
     }
 

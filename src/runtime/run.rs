@@ -104,6 +104,9 @@ impl Instance {
             None => {
                 let mut supervisor = open_supervisor(context, held)?;
                 supervisor.follow_priority();
+                if supervisor.role.is_none() {
+                    return Err(Error::Panic);
+                }
                 Either::Supervisor(supervisor)
             }
         }))
@@ -173,6 +176,8 @@ impl Instance {
         } else {
             header.stop(2);
             self.context.end.notify();
+            // One that claims the place at this instant sleeps on this.
+            self.context.wake.notify();
         }
     }
 

@@ -187,7 +187,11 @@ fn work(context: &Arc<Context>, index: usize, mut worker: Running<Worker>) {
 /// The supervisor beside its workers, in the same way.
 fn supervise_on(context: &Arc<Context>, supervisor: Running<Supervisor>) {
     let mut ended = supervise(context, Ok(supervisor));
-    while ended.is_err() && context.segment.header().stopping.load_sync() < 2 {
+    while ended.is_err() {
+        context.finish_orphaned_stop();
+        if context.segment.header().stopping.load_sync() >= 2 {
+            return;
+        }
         sys::clock::pause_ms(BEGIN_ANEW_MS);
         let held = membership::begin_role(context, false);
         ended = held.and_then(|held| supervise(context, open_supervisor(context, held)));

@@ -143,12 +143,9 @@ impl Record {
             End::Failed => FAILED,
         };
         // Not over what is told of the next tenant: that may not be told again.
-        let before = self.end_told.load_sync();
-        if self.tenant().epoch() == epoch {
-            let told = (epoch + 1) | how;
-            let order = Ordering::SeqCst;
-            let _ = self.end_told.compare_exchange(before, told, order, order);
-        }
+        let tell = |_| (self.tenant().epoch() == epoch).then_some((epoch + 1) | how);
+        let order = Ordering::SeqCst;
+        let _ = self.end_told.fetch_update(order, order, tell);
     }
     /// Supervisor: what was told of the tenant `epoch`, None: nothing.
     pub fn told_end(&self, epoch: u32) -> Option<End> {

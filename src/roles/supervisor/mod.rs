@@ -190,6 +190,9 @@ impl Supervisor {
         if header.epoch.load_sync() > 0 {
             supervisor.inherit(fds_are_ours);
         }
+        if fds_are_ours {
+            context.nothing_is_left_open();
+        }
         // Not before: a bug on the way leaves numbers of the dead, which are something else's here.
         let _ = context.claimed.update(|_| Some(claim));
         context.supervises_with(supervisor.poll.fd());
@@ -460,15 +463,19 @@ impl Supervisor {
     pub fn close(mut self) {
         self.dismiss_all();
         self.place.lend_no_fds();
-        for slot in self.context.segment.slots() {
-            if slot.is_open() {
-                sys::sock::shutdown_both(slot.identity.fd.load_sync());
-                // Who is in the middle keeps its number open.
-                let used = gate::load(&slot.output.gate).holder() != 0
-                    || slot.owner().state() == OwnerState::Reading;
-                if !used {
-                    slot.close_fd();
-                }
+        let segment = &self.context.segment;
+        // Where the host has said, wrongly, that we died, they may be a successor's.
+        let ours = segment.header().claim.load_sync() == self.place.number();
+        for slot in segment.slots().iter().filter(|slot| ours && slot.is_open()) {
+            let fd = slot.identity.fd.load_sync();
+            sys::sock::shutdown_both(fd);
+            // Who is in the middle keeps its number open.
+            let used = gate::load(&slot.output.gate).holder() != 0
+                || slot.owner().state() == OwnerState::Reading;
+            if used {
+                self.context.leave_open(fd);
+            } else {
+                slot.close_fd();
             }
         }
         self.place.end_in_order();

@@ -41,6 +41,10 @@ impl Place {
         Ok(self.claim)
     }
 
+    pub fn number(&self) -> u64 {
+        self.claim
+    }
+
     /// The role has come to its end.
     pub fn end_in_order(&mut self) {
         self.in_order = true;

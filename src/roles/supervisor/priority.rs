@@ -1,6 +1,7 @@
 //! The supervisor's share of the CPU decides how soon everybody's data is handed off.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use super::{LOG_WARNING, Supervisor};
 use crate::sys::{Errno, process};
@@ -8,8 +9,10 @@ use crate::sys::{Errno, process};
 /// What the thread was given, and what it had before.
 #[derive(Clone, Copy, Default)]
 struct Given {
-    /// A forked child's thread is another one.
-    pid: i32,
+    /// By which supervisors: a forked child's thread is another one, and a thread may drive those of several
+    /// instances.
+    pid: u32,
+    instance: usize,
     nice: Option<i32>,
     rt: Option<u32>,
     plain_nice: Option<i32>,
@@ -25,10 +28,15 @@ impl Supervisor {
     /// reason not to go on.
     pub fn follow_priority(&mut self) {
         let (nice, rt) = (self.live.supervisor_nice, self.live.supervisor_rt_priority);
+        let (pid, instance) = (self.place.pid, Arc::as_ptr(&self.context).addr());
         let mut given = GIVEN.get();
-        if given.pid != self.place.pid as i32 {
+        if (given.pid, given.instance) != (pid, instance) {
+            if nice.is_none() && rt.is_none() {
+                return; // what another instance gave stays
+            }
             given = Given {
-                pid: self.place.pid as i32,
+                pid,
+                instance,
                 ..Given::default()
             };
         }

@@ -158,10 +158,10 @@ impl Supervisor {
             _ => 0,
         };
         gate::open(&out.gate, generation, flags);
+        let _ = opening.fd.into_raw(); // it is the slot's, where a successor finds it
         input
             .owner
             .store_sync(OwnerWord::new(generation, before.lend(), OwnerState::Idle, 0).0);
-        let _ = opening.fd.into_raw(); // the slot has it, and a successor finds it there
         index::insert(segment, index);
         let gauges = &segment.header().gauges;
         gauges.connections.bump(1);
