@@ -169,8 +169,9 @@ static bool given_back(uint32_t id) {
   return strstr(line, " owner idle ") != NULL;
 }
 
-/* K7: with a message half written, one pong for all pings comes behind everything queued; K6: and none of them is queued. */
-static void behind_queued_output(void) {
+/* K7: with a message half written, one pong for all pings comes behind everything queued; K6: and none of them is queued.
+ * False: the kernel, whose buffers grow while nobody reads, has taken all that was queued before the pings came. */
+static bool behind_queued_output(uint32_t tag) {
   static char pings[4 * FLOOD];
   for (size_t i = 0; i < sizeof pings; i += 4) memcpy(pings + i, PING, 4);
   sipwire_addr listener = h_listener(0);
@@ -180,7 +181,7 @@ static void behind_queued_output(void) {
   sipwire_conn_info info;
   peer->paused = true;
   set_live("worker_hold", "50ms");
-  n = h_fill(&target, 1, 0, 16000, 10);
+  n = h_fill(&target, tag, 0, 16000, 10);
   CHECK(h_info(id, &info), "K7: the connection is gone");
   uint64_t queued = info.queued_bytes, blocks = STAT(blocks_used);
   h_write(peer, pings, sizeof pings);
@@ -188,6 +189,10 @@ static void behind_queued_output(void) {
   WAIT(given_back(id), "K7: all of them are seen to"); /* else some may come behind the pong of the others, and have one of their own */
   CHECK(h_info(id, &info) && info.queued_bytes <= queued, "K7: %llu bytes are queued, were %llu", (unsigned long long)info.queued_bytes, (unsigned long long)queued);
   CHECK(STAT(blocks_used) <= blocks + 16, "K7: %llu blocks are used, were %llu", (unsigned long long)STAT(blocks_used), (unsigned long long)blocks);
+  if (info.queued_bytes == 0) {
+    h_close(peer);
+    return false;
+  }
   peer->paused = false;
   h_frame frame;
   for (uint32_t i = 0; i < n; i++) {
@@ -196,9 +201,10 @@ static void behind_queued_output(void) {
     h_ledger_take(&frame);
   }
   check_pongs(peer, 1, "K7");
-  CHECK_NUM(n, h_ledger_received(1));
+  CHECK_NUM(n, h_ledger_received(tag));
   check_alive(peer, "K7");
   h_close(peer);
+  return true;
 }
 
 /* K12: pings refresh connection_lifetime; without them it ends the connection. A pause of the test itself spoils a try. */
@@ -267,7 +273,7 @@ int main(int argc, char **argv) {
   split();
   beside_messages();
   flood();
-  behind_queued_output();
+  for (uint32_t tag = 1; !behind_queued_output(tag); tag++) CHECK(tag < 20, "K7: this kernel takes everything");
   keeps_from_being_idle();
   proves_nothing();
   return h_finish();
