@@ -8,7 +8,9 @@ use sipwire::pure::settings::Settings;
 use sipwire::pure::words::{OwnerState, OwnerWord, Stamp};
 use sipwire::shm::gate;
 use sipwire::sync::Word;
+use sipwire::table::inbox::{self, Waiting};
 use sipwire::table::index;
+use sipwire::table::queue;
 use sipwire::table::segment::Segment;
 use std::hint::black_box;
 
@@ -144,13 +146,23 @@ fn gate_direct() -> Operation {
 
 /// A message queued behind async mode, and taken by the supervisor.
 fn gate_queue() -> Operation {
-    let gate = &segment().slot(1).expect("there is one").output.gate;
+    let segment = segment();
+    let blocks = segment.blocks();
+    let output = &segment.slot(1).expect("there is one").output;
+    let message = blocks.alloc(ME).expect("the pool is empty");
+    blocks.head(message).expect("a block").length.set(600);
     Box::new(move || {
-        let pushed = gate::push(gate, GENERATION, 5, |_| Ok::<(), ()>(()));
+        let admit = |_, waiting: Waiting| match waiting.all() {
+            0 => Ok(()),
+            more => Err(more),
+        };
+        let pushed = inbox::push(blocks, output, GENERATION, message, admit);
         assert!(pushed.is_ok());
-        assert!(gate::take_to_flush(gate, 1).is_some());
-        assert_eq!(gate::take_inbox(gate, |_| {}), 5);
-        assert!(gate::end_async(gate));
+        assert!(gate::take_to_flush(&output.gate, 1).is_some());
+        assert_eq!(inbox::take(blocks, output, |_| {}), [message]);
+        assert_eq!(queue::pop(blocks, output), Some(message));
+        output.queued_bytes.set(0);
+        assert!(gate::end_async(&output.gate));
     })
 }
 

@@ -8,9 +8,8 @@ use loom::cell::UnsafeCell;
 use loom::thread;
 
 use crate::pure::settings::Settings;
-use crate::pure::words::GateWord;
-use crate::shm::gate;
-use crate::sync::{AtomicU64, Word, loom as words, stop};
+use crate::sync::{loom as words, stop};
+use crate::table::inbox;
 use crate::table::segment::Segment;
 
 /// Small, since only the words that a model touches matter.
@@ -27,14 +26,13 @@ pub fn segment() -> Arc<Segment> {
 /// A stop that never comes is tried last: a model has far fewer changes.
 const MOST_CHANGES: u32 = 100;
 
-/// Pushes a message on the inbox, as senders and the supervisor do.
-pub fn push(segment: &Segment, gate: &AtomicU64, generation: u32, block: u32) {
-    let link = |word: GateWord| {
-        let head = segment.blocks().head(block).unwrap();
-        head.link.set(word.inbox());
+/// Pushes a message on the inbox of the first slot, as senders and the supervisor do.
+pub fn push(segment: &Segment, generation: u32, block: u32) {
+    let output = &segment.slots()[0].output;
+    inbox::push(segment.blocks(), output, generation, block, |_, _| {
         Ok::<(), ()>(())
-    };
-    gate::push(gate, generation, block, link).unwrap();
+    })
+    .unwrap();
 }
 
 /// How many orders a model has.

@@ -1,14 +1,16 @@
 //! P1: two senders and the supervisor at one gate. The first sender's message is taken by the kernel in part.
 //! P10: a worker's batch beside another sender and the supervisor.
+//! INBOX-1: two senders push up to a limit while the supervisor moves the inbox to the queue.
 
 use std::sync::Arc;
 
 use loom::thread;
 
 use super::explore::{Exclusive, Size, explore, push, segment, victim};
-use crate::pure::words::{BlockUse, Holder, Stamp};
+use crate::pure::words::{BlockUse, GateWord, Holder, Stamp};
 use crate::shm::gate::{self, Take};
 use crate::sync::{AtomicU64, Ordering, Word};
+use crate::table::inbox::{self, Waiting};
 use crate::table::queue;
 use crate::table::segment::Segment;
 use crate::table::slot::Output;
@@ -49,7 +51,7 @@ impl Connection {
         block
     }
     fn push(&self, block: u32) {
-        push(&self.segment, self.gate(), GENERATION, block);
+        push(&self.segment, GENERATION, block);
         self.posts.fetch_add(1, Ordering::SeqCst);
     }
     /// As `roles::sender` does; `taken`: bytes that the kernel takes of a direct write.
@@ -144,8 +146,7 @@ impl Connection {
             return false;
         }
         loop {
-            let newest = gate::take_inbox(self.gate(), |_| ());
-            queue::append_inbox(blocks, output, newest);
+            inbox::take(blocks, output, |_| ());
             while let Some(first) = queue::pop(blocks, output) {
                 let head = blocks.head(first).unwrap();
                 let left = LENGTH - head.written.get();
@@ -361,5 +362,68 @@ fn batch(size: Size, taken: u32, flushing: bool) {
         assert_eq!(order.len(), once.len(), "interrupted: {socket:?}");
         let own: Vec<&u64> = order.iter().filter(|number| **number != 20).collect();
         assert!(own.is_sorted(), "overtaken: {socket:?}");
+    });
+}
+
+#[test]
+fn what_fits_is_admitted_while_the_inbox_is_moved() {
+    limit(3 * LENGTH, [&[10], &[20]], 2);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_while_the_inbox_is_moved() {
+    limit(3 * LENGTH - 1, [&[10, 20], &[]], 1);
+}
+
+/// One message waits, two senders push those of these numbers, and the supervisor moves the inbox twice but writes
+/// nothing. `room`: so many of theirs are admitted.
+fn limit(most: u32, numbers: [&'static [u64]; 2], room: usize) {
+    let segment = segment();
+    explore(Size::Large, move |changes| {
+        let output = &segment.slots()[0].output;
+        gate::open(&output.gate, GENERATION, GateWord::ASYNC);
+        for word in [&output.queue_head, &output.queue_tail, &output.queued_bytes] {
+            word.set(0);
+        }
+        let message = |number: &u64| {
+            let block = segment.blocks().alloc(FIRST).unwrap();
+            let head = segment.blocks().head(block).unwrap();
+            head.cookie.set(*number);
+            head.length.set(LENGTH);
+            block
+        };
+        push(&segment, GENERATION, message(&1));
+        let [first, second] = numbers.map(|numbers| {
+            let blocks: Vec<u32> = numbers.iter().map(message).collect();
+            let segment = segment.clone();
+            move || {
+                let output = &segment.slots()[0].output;
+                let push = |block: &u32| {
+                    let admit = |_, waiting: Waiting| match waiting.all() + u64::from(LENGTH) {
+                        bytes if bytes > u64::from(most) => Err(()),
+                        _ => Ok(()),
+                    };
+                    inbox::push(segment.blocks(), output, GENERATION, *block, admit).is_ok()
+                };
+                blocks.iter().filter(|block| push(block)).count()
+            }
+        });
+        let first = victim(changes, first);
+        let second = thread::spawn(second);
+        gate::take_to_flush(&output.gate, 1).unwrap();
+        for _ in 0..2 {
+            inbox::take(segment.blocks(), output, |_| ());
+        }
+        let first = first.join().unwrap();
+        let second = second.join().unwrap();
+
+        let waiting = inbox::waiting(segment.blocks(), output, gate::load(&output.gate));
+        inbox::take(segment.blocks(), output, |_| ());
+        let moved = segment.blocks().list(output.queue_head.get()).count();
+        assert_eq!(waiting.all(), moved as u64 * u64::from(LENGTH), "INBOX-1");
+        assert!(moved <= room + 1, "INBOX-1: {moved} are queued");
+        if let Some(first) = first {
+            assert_eq!((first + second, moved), (room, room + 1), "INBOX-1");
+        }
     });
 }

@@ -32,7 +32,7 @@ impl Model {
         block
     }
     fn queue(&self, block: u32) {
-        push(&self.segment, self.gate(), GENERATION, block);
+        push(&self.segment, GENERATION, block);
     }
     /// As `sender::by_address` does.
     fn send(&self, block: u32) {

@@ -22,7 +22,7 @@ use crate::shm::gate;
 use crate::sync::Word;
 use crate::sys::sock;
 use crate::table::slot::{Slot, post};
-use crate::table::{flow, phase, queue};
+use crate::table::{flow, inbox, phase, queue};
 
 /// No batch is longer, whatever the settings allow.
 const MAX_BYTES: u64 = 65_536;
@@ -42,7 +42,7 @@ impl Call<'_> {
         let most = MAX_BYTES.min(self.settings.water().high);
         let length = self.length as u64;
         if begun {
-            if u64::from(slot.output.queued_bytes.load_sync()) + length <= most {
+            if inbox::in_queue(&slot.output) + length <= most {
                 return true;
             }
             let fd = self.fd_of(index, slot, generation);

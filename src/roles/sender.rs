@@ -23,7 +23,7 @@ use crate::shm::gate::{self, Take};
 use crate::sync::{Ordering, Word};
 use crate::sys::{self, sock};
 use crate::table::slot::{Slot, post};
-use crate::table::{blacklist, flow, index, phase, queue};
+use crate::table::{blacklist, flow, inbox, index, phase, queue};
 
 /// The library's own bytes (pong, error answer): nobody waits for a report of them.
 pub const UNREPORTED: u32 = 0x8000_0000;
@@ -417,30 +417,21 @@ impl Call<'_> {
             .participants()
             .queued_bytes()
             .saturating_sub(self.length as u64);
-        // The supervisor takes an inbox into the queue in two steps, and between them it counts nowhere:
-        // what is sent at that instant may pass `conn_wq_max` by as much. Counted twice instead, it would
-        // be refused, and with `queue_full=close` a connection would end that is not full.
         let mut full = 0;
-        let pushed = gate::push(&slot.output.gate, generation, first, |word: GateWord| {
-            let below = blocks
-                .head(word.inbox())
-                .map_or(0, |head| head.inbox_bytes.get());
-            let waiting = u64::from(below) + u64::from(slot.output.queued_bytes.load_sync());
+        let pushed = inbox::push(blocks, &slot.output, generation, first, |word, waiting| {
             let batch = word.has(GateWord::BATCH);
             let state = QueueState {
-                connection_bytes: if batch { u64::from(below) } else { waiting },
+                connection_bytes: if batch {
+                    waiting.in_inbox
+                } else {
+                    waiting.all()
+                },
                 total_bytes: total_before,
                 conn_wq_max: self.settings.conn_wq_max_bytes,
                 wq_max: self.settings.wq_max_bytes,
             };
-            admit(state, self.length as u64)?;
-            full = self.fills(waiting + self.length as u64);
-            if let Some(head) = blocks.head(first) {
-                head.inbox_bytes
-                    .set(below.saturating_add(self.length as u32));
-                head.link.set(word.inbox());
-            }
-            Ok(())
+            full = self.fills(waiting.all() + self.length as u64);
+            admit(state, self.length as u64)
         });
         match pushed {
             Ok(()) => {

@@ -6,20 +6,18 @@
 use crate::pure::settings::Settings;
 use crate::pure::words::GateWord;
 use crate::sync::Word;
+use crate::table::inbox;
 use crate::table::phase;
 use crate::table::rare::mark;
 use crate::table::segment::Segment;
 use crate::table::slot::Slot;
 
-/// Gate word and queued bytes, inbox and queue. An inbox that moves into the queue between two loads
-/// would be counted twice: then once more.
+/// Gate word and queued bytes, inbox and queue.
 pub fn queued(segment: &Segment, slot: &Slot) -> (GateWord, u64) {
     let mut gate = GateWord(slot.output.gate.load_sync());
     let mut bytes = 0;
     for _ in 0..8 {
-        let head = segment.blocks().head(gate.inbox());
-        let inbox = head.map_or(0, |head| head.inbox_bytes.get());
-        bytes = u64::from(slot.output.queued_bytes.load_sync()) + u64::from(inbox);
+        bytes = inbox::waiting(segment.blocks(), &slot.output, gate).all();
         let after = GateWord(slot.output.gate.load_sync());
         if after.inbox() == gate.inbox() {
             break;

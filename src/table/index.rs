@@ -11,6 +11,7 @@ use crate::pure::addr::Addr;
 use crate::pure::choice::{Candidate, Choice, Chosen, Wish};
 use crate::pure::words::{GateWord, OwnerState};
 use crate::sync::{AtomicU32, Word};
+use crate::table::inbox;
 use crate::table::phase;
 use crate::table::rare::mark;
 use crate::table::segment::Segment;
@@ -233,8 +234,6 @@ fn aliased(segment: &Segment, index: u32, own: &Addr) -> Option<Addr> {
 }
 
 fn candidate(segment: &Segment, slot: &Slot, gate: GateWord, alias: bool) -> Candidate {
-    let inbox = segment.blocks().head(gate.inbox());
-    let inbox_bytes = inbox.map_or(0, |head| head.inbox_bytes.get());
     Candidate {
         lane: slot.lane(),
         dialled: slot.is_outbound() && !alias,
@@ -242,7 +241,7 @@ fn candidate(segment: &Segment, slot: &Slot, gate: GateWord, alias: bool) -> Can
         connecting: gate.has(GateWord::CONNECTING),
         half_closed: slot.supervised.phase.load_sync() & phase::HALF_CLOSED != 0,
         busy: gate.is_async(),
-        queued_bytes: u64::from(slot.output.queued_bytes.load_sync()) + u64::from(inbox_bytes),
+        queued_bytes: inbox::waiting(segment.blocks(), &slot.output, gate).all(),
     }
 }
 

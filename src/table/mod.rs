@@ -3,6 +3,7 @@
 
 pub mod blacklist;
 pub mod flow;
+pub mod inbox;
 pub mod index;
 pub mod listeners;
 pub mod partial;

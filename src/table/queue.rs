@@ -14,29 +14,23 @@ use crate::table::slot::Output;
 /// Appends one message (first block `first`), `length` bytes of it not yet written. They are counted before the
 /// list has them: see `taken`.
 pub fn append(blocks: Blocks<'_>, queue: &Output, first: u32, length: u32) {
+    queue
+        .queued_bytes
+        .set(queue.queued_bytes.get().saturating_add(length));
+    list(blocks, queue, first);
+}
+
+/// Makes a message that is counted already the last one.
+pub fn list(blocks: Blocks<'_>, queue: &Output, first: u32) {
     let Some(head) = blocks.head(first) else {
         return;
     };
     head.link.set(0);
-    queue
-        .queued_bytes
-        .set(queue.queued_bytes.get().saturating_add(length));
     match blocks.head(queue.queue_tail.get()) {
         Some(tail) if queue.queue_head.get() != 0 => tail.link.set(first),
         _ => queue.queue_head.set(first),
     }
     queue.queue_tail.set(first);
-}
-
-/// Appends a taken inbox, oldest message first. Returns how many messages.
-pub fn append_inbox(blocks: Blocks<'_>, queue: &Output, newest: u32) -> u32 {
-    let mut stack: Vec<u32> = blocks.list(newest).collect();
-    let count = stack.len() as u32;
-    while let Some(first) = stack.pop() {
-        let length = blocks.head(first).map_or(0, |head| head.length.get());
-        append(blocks, queue, first, length);
-    }
-    count
 }
 
 /// Whoever appended may have died before it noted the new tail; the next message would then take the place

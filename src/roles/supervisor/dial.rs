@@ -7,10 +7,10 @@ use super::notices::Failed;
 use super::table::Opening;
 use crate::pure::addr::Addr;
 use crate::pure::choice::Wish;
-use crate::pure::limits::{Full, QueueState, admit};
+use crate::pure::limits::{QueueState, admit};
 use crate::pure::reason::Reason;
 use crate::pure::settings::QueueFull;
-use crate::pure::words::{BlockUse, GateWord, Holder, OwnerState, Stamp};
+use crate::pure::words::{BlockUse, Holder, OwnerState, Stamp};
 use crate::roles::notice::{KIND_ALIAS, KIND_DIALLED, KIND_DONE, KIND_END, KIND_TAKEN};
 use crate::roles::target::Target;
 use crate::shm::blocks::Head;
@@ -20,7 +20,7 @@ use crate::sync::{Ordering, Word};
 use crate::sys::Errno;
 use crate::sys::sock::{self, Dial};
 use crate::table::slot::{Slot, post};
-use crate::table::{blacklist, index, phase};
+use crate::table::{blacklist, inbox, index, phase};
 
 impl Supervisor {
     /// Takes the dial list and places its messages, oldest first, at most `max` of them; the others
@@ -171,18 +171,14 @@ impl Supervisor {
         );
         blocks.stamp_chain(first, stamp);
         head.conn_id.set(segment.id_of(index, generation));
-        let pushed = gate::push(&slot.output.gate, generation, first, |word: GateWord| {
-            let below = blocks.head(word.inbox()).map_or(0, |h| h.inbox_bytes.get());
+        let pushed = inbox::push(blocks, &slot.output, generation, first, |_, waiting| {
             let state = QueueState {
-                connection_bytes: u64::from(below) + u64::from(slot.output.queued_bytes.get()),
+                connection_bytes: waiting.all(),
                 total_bytes: 0, // counted when the sender posted it
                 conn_wq_max: self.live.conn_wq_max_bytes,
                 wq_max: u64::MAX,
             };
-            admit(state, u64::from(length))?;
-            head.inbox_bytes.set(below.saturating_add(length));
-            head.link.set(word.inbox());
-            Ok::<(), Full>(())
+            admit(state, u64::from(length))
         });
         match pushed {
             Ok(()) => {

@@ -3,7 +3,7 @@
 use super::Supervisor;
 use crate::pure::proxy::{self, Pair};
 use crate::pure::reason::Reason;
-use crate::pure::words::{BlockUse, GateWord, Stamp};
+use crate::pure::words::{BlockUse, GateWord, Holder, Stamp};
 use crate::roles::notice::{KIND_DONE, KIND_TAKEN};
 use crate::roles::sender::{FINAL_ANSWER, PING, UNREPORTED};
 use crate::roles::target::Target;
@@ -13,7 +13,7 @@ use crate::shm::gate;
 use crate::sync::Word;
 use crate::sys::{Errno, sock};
 use crate::table::slot::{Slot, post};
-use crate::table::{phase, queue};
+use crate::table::{inbox, phase, queue};
 use std::io::IoSlice;
 
 const MAX_PARTS: usize = 64;
@@ -175,17 +175,9 @@ impl Supervisor {
     pub(super) fn take_inbox(&mut self, index: u32, slot: &Slot) {
         let context = self.context.clone();
         let blocks = context.segment.blocks();
-        let newest = gate::take_inbox(&slot.output.gate, |newest| mark_taken(blocks, newest));
-        if newest == 0 {
-            return;
-        }
-        let messages: Vec<(u16, u32)> = blocks
-            .list(newest)
-            .filter_map(|first| blocks.head(first))
-            .map(|head| (head.origin.get() as u16, head.flags.get()))
-            .collect();
-        queue::append_inbox(blocks, &slot.output, newest);
-        for (origin, flags) in messages {
+        let taken = inbox::take(blocks, &slot.output, |newest| mark_taken(blocks, newest));
+        for head in taken.iter().filter_map(|first| blocks.head(*first)) {
+            let flags = head.flags.get();
             if flags & FINAL_ANSWER != 0 {
                 slot.answered();
             }
@@ -195,7 +187,7 @@ impl Supervisor {
                 slot.want(generation, Reason::CloseAfterSend, 0, false);
                 context.post(index, slot, post::END);
             }
-            self.offer_fd(origin, index, slot);
+            self.offer_fd(head.origin.get() as Holder, index, slot);
         }
     }
 

@@ -1,0 +1,208 @@
+//! A connection's inbox: messages that were pushed at its gate and wait to be moved to the queue (P1). Anybody
+//! pushes and counts, the gate's holder takes.
+//!
+//! Invariant:
+//! INBOX-1 what waits is counted once at every instant, also while the inbox is on its way to the queue: nobody is
+//!         refused with room left, and no sender passes `conn_wq_max` by what it has sent itself.
+//!
+//! Gate and count are two words, so one of them changes first. The count does, with a mark (COUNTED) that says how
+//! much of the inbox it holds already; whoever counts meanwhile leaves that out of the inbox.
+//!
+//! Between a sender's count and its push another's message may come into the inbox and leave it: the gate is back at
+//! the same word, and the sender may pass the limit by its own.
+
+use crate::pure::words::GateWord;
+use crate::shm::blocks::Blocks;
+use crate::shm::gate;
+use crate::sync::Word;
+use crate::table::queue;
+use crate::table::slot::Output;
+
+/// In `Output::queued_bytes`: it holds a part of the inbox too, from the newest message down whose
+/// `Head::inbox_bytes` has the same mark. No limit comes near this number.
+const COUNTED: u32 = 1 << 31;
+
+/// Bytes that wait on one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    pub in_queue: u64,
+    pub in_inbox: u64,
+}
+
+impl Waiting {
+    pub fn all(self) -> u64 {
+        self.in_queue + self.in_inbox
+    }
+}
+
+/// Bytes of the queue as its holder left them; of an inbox that is on its way there, too.
+pub fn in_queue(output: &Output) -> u64 {
+    u64::from(output.queued_bytes.load_sync() & !COUNTED)
+}
+
+/// True only if the gate still has the inbox of `word` afterwards: else what moved may be counted twice.
+pub fn waiting(blocks: Blocks<'_>, output: &Output, word: GateWord) -> Waiting {
+    let up_to = |first: u32| {
+        let head = blocks.head(first);
+        head.map_or(0, |head| head.inbox_bytes.load_sync())
+    };
+    let mut count = output.queued_bytes.load_sync();
+    let mut counted = 0;
+    while count & COUNTED != 0 {
+        let mut inbox = blocks.list(word.inbox()).map(up_to);
+        counted = inbox.find(|bytes| bytes & COUNTED != 0).unwrap_or(0) & !COUNTED;
+        let before = core::mem::replace(&mut count, output.queued_bytes.load_sync());
+        if count == before {
+            break;
+        }
+        // The mark may be of another count: each time somebody has pushed, or all is counted.
+        counted = 0;
+    }
+    let inbox = up_to(word.inbox()) & !COUNTED;
+    Waiting {
+        in_queue: u64::from(count & !COUNTED),
+        in_inbox: u64::from(inbox.saturating_sub(counted)),
+    }
+}
+
+/// Pushes a finished message (its first block) if `admit` lets it, which is given what waits before it. Ok: must be
+/// posted. The inner error `None` says the connection is gone.
+pub fn push<E>(
+    blocks: Blocks<'_>,
+    output: &Output,
+    generation: u32,
+    first: u32,
+    mut admit: impl FnMut(GateWord, Waiting) -> Result<(), E>,
+) -> Result<(), Option<E>> {
+    gate::push(&output.gate, generation, first, |word| {
+        admit(word, waiting(blocks, output, word))?;
+        let below = blocks.head(word.inbox());
+        let below = below.map_or(0, |head| head.inbox_bytes.get() & !COUNTED);
+        if let Some(head) = blocks.head(first) {
+            let bytes = below.saturating_add(head.length.get());
+            head.inbox_bytes.set(bytes & !COUNTED);
+            head.link.set(word.inbox());
+        }
+        Ok(())
+    })
+}
+
+/// The gate's holder moves the inbox to the end of the queue. The messages, newest first. `mark` is given the newest
+/// before each attempt, see `gate::take_inbox`.
+pub fn take(blocks: Blocks<'_>, output: &Output, mark: impl Fn(u32)) -> Vec<u32> {
+    let count = output.queued_bytes.get();
+    let newest = gate::take_inbox(&output.gate, |newest| {
+        mark(newest);
+        let Some(head) = blocks.head(newest) else {
+            return;
+        };
+        // Behind an attempt that failed: what was pushed since is marked while nothing is counted.
+        output.queued_bytes.store_sync(count);
+        let bytes = head.inbox_bytes.get() & !COUNTED;
+        head.inbox_bytes.store_sync(bytes | COUNTED);
+        let with_inbox = count.saturating_add(bytes);
+        output.queued_bytes.store_sync(with_inbox | COUNTED);
+    });
+    let messages: Vec<u32> = blocks.list(newest).collect();
+    if newest != 0 {
+        let with_inbox = output.queued_bytes.get();
+        output.queued_bytes.store_sync(with_inbox & !COUNTED);
+    }
+    for first in messages.iter().rev() {
+        queue::list(blocks, output, *first);
+    }
+    messages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shm::blocks::tests::pool;
+    use crate::shm::region::{Layout, Region};
+    use crate::table::slot::Slot;
+
+    const GENERATION: u32 = 5;
+
+    fn with_output(run: impl FnOnce(Blocks<'_>, &Output)) {
+        let mut layout = Layout::default();
+        let span = layout.span::<Slot>(1);
+        let region = Region::new("sipwire-test", &layout).unwrap();
+        let output = &region.slice(span)[0].output;
+        gate::open(&output.gate, GENERATION, GateWord::ASYNC);
+        pool(16, |blocks| run(blocks, output));
+    }
+
+    fn message(blocks: Blocks<'_>, length: u32) -> u32 {
+        let first = blocks.alloc(2).unwrap();
+        blocks.head(first).unwrap().length.set(length);
+        first
+    }
+
+    fn push_all(blocks: Blocks<'_>, output: &Output, first: u32) {
+        push(blocks, output, GENERATION, first, |_, _| Ok::<(), ()>(())).unwrap();
+    }
+
+    fn now(blocks: Blocks<'_>, output: &Output) -> (u64, u64) {
+        let waiting = waiting(blocks, output, gate::load(&output.gate));
+        (waiting.in_queue, waiting.in_inbox)
+    }
+
+    #[test]
+    fn what_is_pushed_is_taken_in_order_and_counted_once() {
+        with_output(|blocks, output| {
+            let all = [10, 20, 30].map(|length| message(blocks, length));
+            push_all(blocks, output, all[0]);
+            push_all(blocks, output, all[1]);
+            assert_eq!(now(blocks, output), (0, 30));
+            assert_eq!(take(blocks, output, |_| ()), [all[1], all[0]]);
+            assert_eq!(now(blocks, output), (30, 0));
+            push_all(blocks, output, all[2]);
+            assert_eq!(now(blocks, output), (30, 30));
+            assert_eq!(take(blocks, output, |_| ()), [all[2]]);
+            assert!(take(blocks, output, |_| ()).is_empty());
+            assert_eq!(now(blocks, output), (60, 0));
+            let listed: Vec<u32> = blocks.list(output.queue_head.get()).collect();
+            assert_eq!(listed, all);
+        });
+    }
+
+    #[test]
+    fn what_is_pushed_while_the_inbox_is_taken_is_counted_once() {
+        with_output(|blocks, output| {
+            let all = [10, 20, 30].map(|length| message(blocks, length));
+            push_all(blocks, output, all[0]);
+            let attempts = core::cell::Cell::new(0);
+            let taken = take(blocks, output, |_| {
+                // The mark of the first attempt is on the first message, and the count holds it.
+                attempts.set(attempts.get() + 1);
+                if let Some(next) = all.get(attempts.get()) {
+                    push_all(blocks, output, *next);
+                }
+                let waits: u32 = [10, 20, 30][..=attempts.get().min(2)].iter().sum();
+                let (queue, inbox) = now(blocks, output);
+                assert_eq!(queue + inbox, u64::from(waits));
+            });
+            assert_eq!(taken, [all[2], all[1], all[0]]);
+            assert_eq!(attempts.get(), 3);
+            assert_eq!(now(blocks, output), (60, 0));
+        });
+    }
+
+    #[test]
+    fn a_refused_message_changes_nothing() {
+        with_output(|blocks, output| {
+            let [first, second] = [10, 20].map(|length| message(blocks, length));
+            push_all(blocks, output, first);
+            let refused = push(blocks, output, GENERATION, second, |_, waiting| {
+                if waiting.all() + 20 > 29 {
+                    Err(())
+                } else {
+                    Ok(())
+                }
+            });
+            assert_eq!(refused, Err(Some(())));
+            assert_eq!(now(blocks, output), (0, 10));
+            assert_eq!(take(blocks, output, |_| ()), [first]);
+        });
+    }
+}
