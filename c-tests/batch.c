@@ -141,6 +141,8 @@ static void beside_another(uint32_t tag, int others, size_t size) {
   h_send_numbered(other, &target, tag, 0, (uint32_t)others, size);
   h_sender_wait(other);
   CHECK_NUM(0, other->job.refused);
+  /* What is no batch any more counts: the answers behind it are refused until it is written. */
+  if ((size_t)others * size > CONN_WQ_MAX / 2) WAIT(h_info(id, &info) && info.queued_bytes == 0, "%llu bytes wait", (unsigned long long)info.queued_bytes);
   *h_word(GO) = 1;
   int mine = 0, theirs = 0;
   while (mine < b.asked || theirs < others) {
