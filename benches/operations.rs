@@ -34,7 +34,7 @@ pub fn all() -> Vec<Made> {
         ("frame_it_in_two_reads", frame_it_in_two_reads),
         ("frame_eight_in_one_read", frame_eight_in_one_read),
         ("gate_direct", gate_direct),
-        ("gate_queue", gate_queue),
+        ("inbox_push_and_take", inbox_push_and_take),
         ("mailbox_post_and_take", mailbox_post_and_take),
         ("index_find", index_find),
         ("block_alloc_and_free", block_alloc_and_free),
@@ -144,8 +144,8 @@ fn gate_direct() -> Operation {
     })
 }
 
-/// A message queued behind async mode, and taken by the supervisor.
-fn gate_queue() -> Operation {
+/// A message pushed behind async mode, moved to the queue and taken out of it.
+fn inbox_push_and_take() -> Operation {
     let segment = segment();
     let blocks = segment.blocks();
     let output = &segment.slot(1).expect("there is one").output;

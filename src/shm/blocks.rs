@@ -35,7 +35,7 @@ pub struct Head {
     pub link: AtomicU32,
     /// Bytes of the message.
     pub length: AtomicU32,
-    /// Bytes of this message and of all below it in the inbox.
+    /// Bytes of this message and of all below it in the inbox, and a mark: see `table::inbox`.
     pub inbox_bytes: AtomicU32,
     /// Flags of the send call.
     pub flags: AtomicU32,

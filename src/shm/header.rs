@@ -10,7 +10,7 @@ pub const MAGIC: u64 = 0x5349_5057_4952_4531; // "SIPWIRE1"
 
 /// Goes up with each change of what a word of the segment means or where it is: who looks from outside
 /// may be of another build.
-pub const LAYOUT_VERSION: u64 = 1;
+pub const LAYOUT_VERSION: u64 = 2;
 
 /// Words of `Header::shape`: room for more than there are now.
 pub const SHAPE_WORDS: usize = 12;

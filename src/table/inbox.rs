@@ -1,26 +1,27 @@
 //! A connection's inbox: messages that were pushed at its gate and wait to be moved to the queue (P1). Anybody
-//! pushes and counts, the gate's holder takes.
+//! pushes and counts; the gate's holder takes, or the supervisor alone with a closing connection.
 //!
 //! Invariant:
 //! INBOX-1 what waits is counted once at every instant, also while the inbox is on its way to the queue: nobody is
-//!         refused with room left, and no sender passes `conn_wq_max` by what it has sent itself.
+//!         refused with room left, and a sender passes `conn_wq_max` by the message it is sending at most.
 //!
 //! Gate and count are two words, so one of them changes first. The count does, with a mark (COUNTED) that says how
 //! much of the inbox it holds already; whoever counts meanwhile leaves that out of the inbox.
 //!
-//! Between a sender's count and its push another's message may come into the inbox and leave it: the gate is back at
-//! the same word, and the sender may pass the limit by its own.
+//! A gate may come back to the same word between a sender's count and its push, when another's message comes into the
+//! inbox and leaves it: that is when the limit is passed. Should even the block of the newest message have come back
+//! as another one's, what the sender says of those below it is wrong until the supervisor takes them.
 
 use crate::pure::words::GateWord;
 use crate::shm::blocks::Blocks;
 use crate::shm::gate;
 use crate::sync::Word;
-use crate::table::queue;
+use crate::table::queue::{self, MOST};
 use crate::table::slot::Output;
 
 /// In `Output::queued_bytes`: it holds a part of the inbox too, from the newest message down whose
-/// `Head::inbox_bytes` has the same mark. No limit comes near this number.
-const COUNTED: u32 = 1 << 31;
+/// `Head::inbox_bytes` has the same mark. What is counted ends below it.
+const COUNTED: u32 = MOST + 1;
 
 /// Bytes that wait on one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,31 +38,35 @@ impl Waiting {
 
 /// Bytes of the queue as its holder left them; of an inbox that is on its way there, too.
 pub fn in_queue(output: &Output) -> u64 {
-    u64::from(output.queued_bytes.load_sync() & !COUNTED)
+    u64::from(output.queued_bytes.load_sync() & MOST)
 }
 
-/// True only if the gate still has the inbox of `word` afterwards: else what moved may be counted twice.
+/// While the gate has the inbox of `word` nothing is added, so this is no more than what waited when it began and no
+/// less than what waits when it ends. If the gate has moved on, what moved may be counted twice: the caller looks.
 pub fn waiting(blocks: Blocks<'_>, output: &Output, word: GateWord) -> Waiting {
     let up_to = |first: u32| {
         let head = blocks.head(first);
         head.map_or(0, |head| head.inbox_bytes.load_sync())
     };
-    let mut count = output.queued_bytes.load_sync();
+    let mut in_queue = output.queued_bytes.load_sync();
     let mut counted = 0;
-    while count & COUNTED != 0 {
-        let mut inbox = blocks.list(word.inbox()).map(up_to);
-        counted = inbox.find(|bytes| bytes & COUNTED != 0).unwrap_or(0) & !COUNTED;
-        let before = core::mem::replace(&mut count, output.queued_bytes.load_sync());
-        if count == before {
+    // For this word it has at most three values: as a take before left it, and of two attempts of this one.
+    for _ in 0..4 {
+        if in_queue & COUNTED == 0 {
+            counted = 0;
             break;
         }
-        // The mark may be of another count: each time somebody has pushed, or all is counted.
-        counted = 0;
+        let mut inbox = blocks.list(word.inbox()).map(up_to);
+        counted = inbox.find(|bytes| bytes & COUNTED != 0).unwrap_or(0) & MOST;
+        let before = core::mem::replace(&mut in_queue, output.queued_bytes.load_sync());
+        if in_queue == before {
+            break;
+        }
     }
-    let inbox = up_to(word.inbox()) & !COUNTED;
+    let in_inbox = up_to(word.inbox()) & MOST;
     Waiting {
-        in_queue: u64::from(count & !COUNTED),
-        in_inbox: u64::from(inbox.saturating_sub(counted)),
+        in_queue: u64::from(in_queue & MOST),
+        in_inbox: u64::from(in_inbox.saturating_sub(counted)),
     }
 }
 
@@ -75,41 +80,54 @@ pub fn push<E>(
     mut admit: impl FnMut(GateWord, Waiting) -> Result<(), E>,
 ) -> Result<(), Option<E>> {
     gate::push(&output.gate, generation, first, |word| {
-        admit(word, waiting(blocks, output, word))?;
+        // Refused once, it is counted again: the block of a message that has left may be the inbox's newest anew,
+        // and the first count may have been half of each.
+        if admit(word, waiting(blocks, output, word)).is_err() {
+            admit(word, waiting(blocks, output, word))?;
+        }
         let below = blocks.head(word.inbox());
-        let below = below.map_or(0, |head| head.inbox_bytes.get() & !COUNTED);
+        let below = below.map_or(0, |head| head.inbox_bytes.get() & MOST);
         if let Some(head) = blocks.head(first) {
             let bytes = below.saturating_add(head.length.get());
-            head.inbox_bytes.set(bytes & !COUNTED);
+            head.inbox_bytes.set(bytes.min(MOST));
             head.link.set(word.inbox());
         }
         Ok(())
     })
 }
 
-/// The gate's holder moves the inbox to the end of the queue. The messages, newest first. `mark` is given the newest
+/// Moves the inbox to the end of the queue, whoever may. The messages, newest first. `mark_taken` is given the newest
 /// before each attempt, see `gate::take_inbox`.
-pub fn take(blocks: Blocks<'_>, output: &Output, mark: impl Fn(u32)) -> Vec<u32> {
-    let count = output.queued_bytes.get();
+pub fn take(blocks: Blocks<'_>, output: &Output, mark_taken: impl Fn(u32)) -> Vec<u32> {
+    let before = output.queued_bytes.get() & MOST;
     let newest = gate::take_inbox(&output.gate, |newest| {
-        mark(newest);
+        mark_taken(newest);
+        if output.queued_bytes.get() & COUNTED != 0 {
+            // Behind an attempt that failed: what was pushed since is marked while nothing of it is counted.
+            output.queued_bytes.store_sync(before);
+        }
         let Some(head) = blocks.head(newest) else {
             return;
         };
-        // Behind an attempt that failed: what was pushed since is marked while nothing is counted.
-        output.queued_bytes.store_sync(count);
-        let bytes = head.inbox_bytes.get() & !COUNTED;
+        let bytes = head.inbox_bytes.get() & MOST;
         head.inbox_bytes.store_sync(bytes | COUNTED);
-        let with_inbox = count.saturating_add(bytes);
+        let with_inbox = before.saturating_add(bytes).min(MOST);
         output.queued_bytes.store_sync(with_inbox | COUNTED);
     });
+    let with_inbox = output.queued_bytes.get();
+    if with_inbox & COUNTED != 0 {
+        output.queued_bytes.store_sync(with_inbox & MOST);
+    }
     let messages: Vec<u32> = blocks.list(newest).collect();
-    if newest != 0 {
-        let with_inbox = output.queued_bytes.get();
-        output.queued_bytes.store_sync(with_inbox & !COUNTED);
+    // What a message says of those below may be wrong: its sender has read it from a block that left and came back.
+    let heads = messages.iter().filter_map(|first| blocks.head(*first));
+    let bytes: u64 = heads.map(|head| u64::from(head.length.get())).sum();
+    let after = (u64::from(before) + bytes).min(u64::from(MOST)) as u32;
+    if after != output.queued_bytes.get() {
+        output.queued_bytes.store_sync(after);
     }
     for first in messages.iter().rev() {
-        queue::list(blocks, output, *first);
+        queue::add_last(blocks, output, *first);
     }
     messages
 }
@@ -185,6 +203,32 @@ mod tests {
             assert_eq!(taken, [all[2], all[1], all[0]]);
             assert_eq!(attempts.get(), 3);
             assert_eq!(now(blocks, output), (60, 0));
+        });
+    }
+
+    #[test]
+    fn a_message_that_is_wrong_about_those_below_it_does_no_lasting_harm() {
+        with_output(|blocks, output| {
+            let all = [10, 20, 30].map(|length| message(blocks, length));
+            for first in all {
+                push_all(blocks, output, first);
+            }
+            blocks.head(all[2]).unwrap().inbox_bytes.set(4_000);
+            assert_eq!(take(blocks, output, |_| ()), [all[2], all[1], all[0]]);
+            assert_eq!(now(blocks, output), (60, 0));
+        });
+    }
+
+    #[test]
+    fn a_count_that_a_dead_supervisor_left_is_no_number() {
+        with_output(|blocks, output| {
+            push_all(blocks, output, message(blocks, 10));
+            output.queued_bytes.set(COUNTED | 20);
+            assert_eq!(take(blocks, output, |_| ()).len(), 1);
+            assert_eq!(now(blocks, output), (30, 0));
+            output.queued_bytes.set(COUNTED | 20);
+            assert!(take(blocks, output, |_| ()).is_empty());
+            assert_eq!(now(blocks, output), (20, 0));
         });
     }
 

@@ -234,14 +234,19 @@ fn aliased(segment: &Segment, index: u32, own: &Addr) -> Option<Addr> {
 }
 
 fn candidate(segment: &Segment, slot: &Slot, gate: GateWord, alias: bool) -> Candidate {
+    let busy = gate.is_async();
     Candidate {
         lane: slot.lane(),
         dialled: slot.is_outbound() && !alias,
         alias,
         connecting: gate.has(GateWord::CONNECTING),
         half_closed: slot.supervised.phase.load_sync() & phase::HALF_CLOSED != 0,
-        busy: gate.is_async(),
-        queued_bytes: inbox::waiting(segment.blocks(), &slot.output, gate).all(),
+        busy,
+        // Of what is not busy the queue is empty, or a batch that its worker is about to write.
+        queued_bytes: match busy {
+            true => inbox::waiting(segment.blocks(), &slot.output, gate).all(),
+            false => 0,
+        },
     }
 }
 

@@ -11,17 +11,19 @@ use crate::shm::blocks::Blocks;
 use crate::sync::Word;
 use crate::table::slot::Output;
 
+/// The most bytes that are counted; no `conn_wq_max` is more than the half of it. The bit above is a mark of `inbox`.
+pub const MOST: u32 = (1 << 31) - 1;
+
 /// Appends one message (first block `first`), `length` bytes of it not yet written. They are counted before the
 /// list has them: see `taken`.
 pub fn append(blocks: Blocks<'_>, queue: &Output, first: u32, length: u32) {
-    queue
-        .queued_bytes
-        .set(queue.queued_bytes.get().saturating_add(length));
-    list(blocks, queue, first);
+    let counted = queue.queued_bytes.get().saturating_add(length);
+    queue.queued_bytes.set(counted.min(MOST));
+    add_last(blocks, queue, first);
 }
 
 /// Makes a message that is counted already the last one.
-pub fn list(blocks: Blocks<'_>, queue: &Output, first: u32) {
+pub fn add_last(blocks: Blocks<'_>, queue: &Output, first: u32) {
     let Some(head) = blocks.head(first) else {
         return;
     };

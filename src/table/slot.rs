@@ -94,6 +94,7 @@ pub struct Output {
     /// First blocks of the first and last queued message.
     pub queue_head: AtomicU32,
     pub queue_tail: AtomicU32,
+    /// And a mark: see `inbox`.
     pub queued_bytes: AtomicU32,
     /// `Wanted`: who else than the supervisor wants the end, and why.
     pub wanted: AtomicU32,
