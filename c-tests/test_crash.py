@@ -41,6 +41,7 @@ EXEMPT = {
     ("src/shm/participants.rs", "restart_recovery"): (RACE,),
     ("src/shm/texts.rs", "claim"): (RACE, "cell.claim.store_sync"),
     ("src/table/listeners.rs", "inherit"): (BEFORE,),
+    ("src/table/inbox.rs", "take"): (RACE, "output.queued_bytes.store_sync(before)", "output.queued_bytes.store_sync(after)"),
     ("src/table/queue.rs", "take_out"): ("only when the kernel takes a part of a batch, see p1_gate", "head.written.set"),
     ("src/table/slot.rs", "close_fd"): (STOP,),
     ("src/table/segment.rs", "new"): (BEFORE,),
