@@ -12,8 +12,8 @@ use crate::table::rare::mark;
 use crate::table::segment::Segment;
 use crate::table::slot::Slot;
 
-/// Gate word and queued bytes, inbox and queue. A gate that moves on meanwhile is looked at again, but not for ever: who
-/// asks is no sender, and a number that is old does no harm.
+/// Gate word and queued bytes, inbox and queue. A gate that moves on meanwhile is looked at again, but not for ever: no
+/// message is refused for this number, and one that is old does no harm.
 pub fn queued(segment: &Segment, slot: &Slot) -> (GateWord, u64) {
     let mut gate = GateWord(slot.output.gate.load_sync());
     let mut bytes = 0;
