@@ -4,6 +4,7 @@
  * comes between: a peer that does not read, another sender, a script that stalls or takes its time, a ping, a FIN, a death.
  * And what waits only for the next answer is no output that the peer does not take: no limit counts it. */
 #include "deadline.h"
+#include <signal.h>
 
 enum { CONN_WQ_MAX = 32768, LARGE = 70000, MOST_QUEUED = 2, REFUSED = 3, QUEUED = 4, GO = 5 };
 
@@ -155,6 +156,43 @@ static void beside_another(uint32_t tag, int others, size_t size) {
   over(peer);
 }
 
+/* A message to the peer of a batch that goes by the dial list, as its sender has something there already. */
+static void behind_a_dial(void) {
+  enum { BEFORE = 20, SIZE = 1000, BESIDE = 15000 };
+  batch b = {.asked = 0};
+  *h_word(GO) = 0;
+  for (int i = 0; i < BEFORE; i++) ask(&b, SIZE);
+  ask_as(&b, "OPTIONS", SIZE, "X-Wait: 5\r\n");
+  h_peer *peer = asked(&b);
+  uint32_t id = h_conn_of(peer);
+  sipwire_conn_info info;
+  WAIT(h_info(id, &info) && info.messages_in == BEFORE + 1, "%u messages", (unsigned)info.messages_in);
+  CHECK(info.queued_bytes > CONN_WQ_MAX - BESIDE, "%llu bytes are a batch", (unsigned long long)info.queued_bytes);
+  sipwire_addr addr;
+  int fd = h_listener_open(8, &addr);
+  sipwire_target dial = h_to_addr(&addr), target = h_to_addr(&info.remote);
+  h_sender *other = h_sender_new();
+  kill(h_supervisor_pid(), SIGSTOP);
+  h_send_numbered(other, &dial, 3, 0, 1, 400);
+  h_sender_wait(other);
+  h_send_numbered(other, &target, 4, 0, 1, BESIDE);
+  h_sender_wait(other);
+  kill(h_supervisor_pid(), SIGCONT);
+  CHECK_NUM(0, other->job.refused);
+  h_peer *dialled = h_accept(fd);
+  WAIT((h_ledger_receive(dialled), h_ledger_received(3) == 1), "the first message goes to whom it is for");
+  for (int i = 0; i < BEFORE; i++) answered(peer, i, SIZE);
+  h_frame frame = h_await(peer, "the message beside the batch");
+  h_ledger_take(&frame);
+  CHECK_NUM(1, h_ledger_received(4));
+  *h_word(GO) = 1;
+  answered(peer, BEFORE, SIZE);
+  h_sender_end(other);
+  h_close(dialled);
+  close(fd);
+  over(peer);
+}
+
 static void behind_a_stall(void) {
   batch b = {.asked = 0};
   *h_word(GO) = 0;
@@ -263,7 +301,7 @@ int main(int argc, char **argv) {
   beside_another(2, 1, 25000);
   peer_reads_late(true);
   peer_reads_late(false);
-  if (h_mode == H_PROCESSES) worker_dies();
+  if (h_mode == H_PROCESSES) behind_a_dial(), worker_dies();
   behind_slow_scripts();
   set_live("worker_stall", "50ms");
   behind_a_stall();

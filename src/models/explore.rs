@@ -42,6 +42,8 @@ pub enum Size {
     Small,
     /// More than anybody waits for: at most three preemptions there.
     Large,
+    /// Two preemptions would miss what it is there for: always three.
+    Deep,
 }
 
 /// Runs `model` without a stop (0), then with its victim stopping after each of its changes in turn.
@@ -57,6 +59,7 @@ pub fn explore(size: Size, model: impl Fn(u32) + Send + Sync + 'static) {
         checker.preemption_bound = match size {
             Size::Small if all => None,
             Size::Large if all => Some(3),
+            Size::Deep => Some(3),
             _ => Some(2),
         };
         checker.check(move || {

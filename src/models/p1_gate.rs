@@ -80,7 +80,7 @@ impl Connection {
     /// As `Call::put_to_batch` does, or what comes instead.
     fn answer(&self, number: u64, block: u32) {
         let gate = self.gate();
-        match gate::take_direct(gate, GENERATION, FIRST) {
+        match gate::begin_batch(gate, GENERATION, FIRST) {
             Take::Busy if !gate::take_batch(gate, GENERATION, FIRST) => self.push(block),
             Take::Gone => panic!("nobody closes {number}"),
             Take::Taken | Take::Busy => {
@@ -388,7 +388,7 @@ fn what_fits_is_admitted_while_the_inbox_is_written() {
 /// `written`, what it has moved first. `room`: so many of theirs are admitted, of which `most` bytes fit behind the first.
 fn limit(most: u32, numbers: [&'static [u64]; 2], room: usize, written: bool) {
     let segment = segment();
-    explore(Size::Large, move |changes| {
+    explore(Size::Deep, move |changes| {
         let (blocks, output) = (segment.blocks(), &segment.slots()[0].output);
         gate::open(&output.gate, GENERATION, GateWord::ASYNC);
         for word in [&output.queue_head, &output.queue_tail, &output.queued_bytes] {

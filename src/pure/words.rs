@@ -23,7 +23,7 @@ impl GateWord {
     /// Nothing more is accepted; the supervisor is ending the connection.
     pub const CLOSING: u64 = 1 << 36;
     /// With ASYNC: all that is in the queue waits there for the next answer of a batch (P10). The kernel was not
-    /// offered it yet, so no limit counts it.
+    /// offered it yet, so `conn_wq_max` does not count it.
     pub const BATCH: u64 = 1 << 37;
     const FLAGS: u64 = 0xF << 34;
 

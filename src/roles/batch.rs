@@ -7,7 +7,7 @@
 //!         this worker stalls, the supervisor writes all there is;
 //! BATCH-2 the gate's flag BATCH says that the queue holds a batch and nothing else: only then its worker touches
 //!         it. What the supervisor has touched is in its journal, and what the kernel did not take is its to write;
-//! BATCH-3 a batch alone never slows the connection, and no limit counts it.
+//! BATCH-3 a batch alone never slows the connection, and is nothing of what `conn_wq_max` counts.
 //! By a worker, for the connection it has in Reading: until it lets go the slot is that connection's.
 
 use std::io::IoSlice;

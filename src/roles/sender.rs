@@ -11,7 +11,7 @@ use crate::pure::error::{Error, Result};
 use crate::pure::limits::{Full, QueueState, admit};
 use crate::pure::reason::Reason;
 use crate::pure::settings::{QueueFull, Settings};
-use crate::pure::words::{BlockUse, GateWord, Stamp};
+use crate::pure::words::{BlockUse, Stamp};
 use crate::roles::capture::{self, Ends};
 use crate::roles::context::{Context, failed_because};
 use crate::roles::host::Captured;
@@ -297,7 +297,11 @@ impl Call<'_> {
         if self.has_fd(index, generation) {
             let gate = &slot.output.gate;
             let batched = self.is_batched(index, slot, generation);
-            match gate::take_direct(gate, generation, self.member.holder) {
+            let take = match batched {
+                true => gate::begin_batch(gate, generation, self.member.holder),
+                false => gate::take_direct(gate, generation, self.member.holder),
+            };
+            match take {
                 Take::Taken if batched => return self.put_to_batch(index, slot, generation),
                 Take::Taken => return self.write_directly(index, slot, generation),
                 Take::Gone => return Err(Error::NoConnection),
@@ -419,13 +423,8 @@ impl Call<'_> {
             .saturating_sub(self.length as u64);
         let mut full = 0;
         let pushed = inbox::push(blocks, &slot.output, generation, first, |word, waiting| {
-            let batch = word.has(GateWord::BATCH);
             let state = QueueState {
-                connection_bytes: if batch {
-                    waiting.in_inbox
-                } else {
-                    waiting.all()
-                },
+                connection_bytes: waiting.limited(word),
                 total_bytes: total_before,
                 conn_wq_max: self.settings.conn_wq_max_bytes,
                 wq_max: self.settings.wq_max_bytes,

@@ -37,6 +37,16 @@ pub enum Take {
 
 /// A sender takes the gate to write directly.
 pub fn take_direct(gate: &AtomicU64, generation: u32, me: Holder) -> Take {
+    take_free(gate, generation, me, 0)
+}
+
+/// A worker takes the gate as for a direct write and begins a batch instead. The flag is there before the first
+/// answer is, which no limit counts at any instant then.
+pub fn begin_batch(gate: &AtomicU64, generation: u32, me: Holder) -> Take {
+    take_free(gate, generation, me, GateWord::ASYNC | GateWord::BATCH)
+}
+
+fn take_free(gate: &AtomicU64, generation: u32, me: Holder, flags: u64) -> Take {
     let mut word = load(gate);
     loop {
         if word.generation() != generation || word.has(GateWord::CLOSING) {
@@ -45,7 +55,7 @@ pub fn take_direct(gate: &AtomicU64, generation: u32, me: Holder) -> Take {
         if !word.is_direct() {
             return Take::Busy;
         }
-        match swap(gate, word, word.with_holder(me)) {
+        match swap(gate, word, word.with(flags).with_holder(me)) {
             Ok(()) => return Take::Taken,
             Err(now) => word = now,
         }
@@ -234,7 +244,8 @@ mod tests {
         let gate = AtomicU64::new(0);
         open(&gate, 5, 0);
         assert!(!take_batch(&gate, 5, 2), "there is none");
-        assert_eq!(take_direct(&gate, 5, 2), Take::Taken);
+        assert_eq!(begin_batch(&gate, 5, 2), Take::Taken);
+        assert!(load(&gate).has(GateWord::BATCH), "before it has an answer");
         release_batch(&gate);
         assert!(
             !load(&gate).is_async(),

@@ -7,7 +7,8 @@
 //!
 //! loom knows a total order of fences only, not of accesses. So a sequentially consistent load is modelled
 //! as fence and load, a store as store and fence, a read-modify-write with both: between any two of them in
-//! one thread stands a fence, as on a processor without such accesses of its own.
+//! one thread stands a fence, as on a processor without such accesses of its own. That is stronger than a store of ARM
+//! before a relaxed one: that a model passes is no argument for weakening a store.
 
 use core::sync::atomic::{self, Ordering};
 use std::cell::{Cell, RefCell};

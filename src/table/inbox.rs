@@ -3,7 +3,8 @@
 //!
 //! Invariant:
 //! INBOX-1 what waits is counted once at every instant, also while the inbox is on its way to the queue: nobody is
-//!         refused with room left, and a sender passes `conn_wq_max` by the message it is sending at most.
+//!         refused by `conn_wq_max` with room left, and a sender passes it by the message it is sending at most. (What
+//!         else passes it: docs/internals.md, deviation 18.)
 //!
 //! Gate and count are two words, so one of them changes first. The count does, with a mark (COUNTED) that says how
 //! much of the inbox it holds already; whoever counts meanwhile leaves that out of the inbox.
@@ -34,6 +35,13 @@ impl Waiting {
     pub fn all(self) -> u64 {
         self.in_queue + self.in_inbox
     }
+    /// What `conn_wq_max` counts of it (BATCH-3). `word` is the gate for which it was counted.
+    pub fn limited(self, word: GateWord) -> u64 {
+        match word.has(GateWord::BATCH) {
+            true => self.in_inbox,
+            false => self.all(),
+        }
+    }
 }
 
 /// Bytes of the queue as its holder left them; of an inbox that is on its way there, too.
@@ -41,31 +49,38 @@ pub fn in_queue(output: &Output) -> u64 {
     u64::from(output.queued_bytes.load_sync() & MOST)
 }
 
-/// While the gate has the inbox of `word` nothing is added, so this is no more than what waited when it began and no
-/// less than what waits when it ends. If the gate has moved on, what moved may be counted twice: the caller looks.
+/// While the gate has the inbox of `word` nothing is added to that, so this is no more than what waited when it began,
+/// and no less than what waits when it ends but for what the gate's holder put to the queue meanwhile. If the gate has
+/// moved on, what moved may be counted twice: the caller looks.
 pub fn waiting(blocks: Blocks<'_>, output: &Output, word: GateWord) -> Waiting {
-    let up_to = |first: u32| {
+    count(blocks, word, || output.queued_bytes.load_sync())
+}
+
+/// `queued`: reads `Output::queued_bytes`.
+fn count(blocks: Blocks<'_>, word: GateWord, mut queued: impl FnMut() -> u32) -> Waiting {
+    let bytes_down_from = |first: u32| {
         let head = blocks.head(first);
         head.map_or(0, |head| head.inbox_bytes.load_sync())
     };
-    let mut in_queue = output.queued_bytes.load_sync();
+    let mut with_mark = queued();
     let mut counted = 0;
-    // For this word it has at most three values: as a take before left it, and of two attempts of this one.
+    // The mark that is found may be of a later attempt than the count that was read, which lacks what was pushed
+    // between the two: so until the count stays. For one word it changes twice at most.
     for _ in 0..4 {
-        if in_queue & COUNTED == 0 {
+        if with_mark & COUNTED == 0 {
             counted = 0;
             break;
         }
-        let mut inbox = blocks.list(word.inbox()).map(up_to);
+        let mut inbox = blocks.list(word.inbox()).map(bytes_down_from);
         counted = inbox.find(|bytes| bytes & COUNTED != 0).unwrap_or(0) & MOST;
-        let before = core::mem::replace(&mut in_queue, output.queued_bytes.load_sync());
-        if in_queue == before {
+        let before = core::mem::replace(&mut with_mark, queued());
+        if with_mark == before {
             break;
         }
     }
-    let in_inbox = up_to(word.inbox()) & MOST;
+    let in_inbox = bytes_down_from(word.inbox()) & MOST;
     Waiting {
-        in_queue: u64::from(in_queue & MOST),
+        in_queue: u64::from(with_mark & MOST),
         in_inbox: u64::from(in_inbox.saturating_sub(counted)),
     }
 }
@@ -204,6 +219,36 @@ mod tests {
             assert_eq!(attempts.get(), 3);
             assert_eq!(now(blocks, output), (60, 0));
         });
+    }
+
+    /// No order that loom tries has it.
+    #[test]
+    fn what_an_attempt_counts_and_marks_between_two_reads_is_counted_once() {
+        for behind_the_first_read in [true, false] {
+            with_output(|blocks, output| {
+                let all = [10, 20].map(|length| message(blocks, length));
+                let mark = |first: u32| {
+                    let head = blocks.head(first).unwrap();
+                    head.inbox_bytes.set(head.inbox_bytes.get() | COUNTED);
+                };
+                push_all(blocks, output, all[0]);
+                mark(all[0]);
+                push_all(blocks, output, all[1]);
+                let mut reads = 0;
+                let waiting = count(blocks, gate::load(&output.gate), || {
+                    reads += 1;
+                    if reads == 1 + u32::from(!behind_the_first_read) {
+                        mark(all[1]);
+                    }
+                    if reads == 1 {
+                        10 | COUNTED
+                    } else {
+                        30 | COUNTED
+                    }
+                });
+                assert_eq!(waiting.all(), 30);
+            });
+        }
     }
 
     #[test]

@@ -11,7 +11,8 @@ use crate::shm::blocks::Blocks;
 use crate::sync::Word;
 use crate::table::slot::Output;
 
-/// The most bytes that are counted; no `conn_wq_max` is more than the half of it. The bit above is a mark of `inbox`.
+/// The most bytes that are counted; no `conn_wq_max` is more than about half of it. All bits of a count; the one above
+/// is a mark of `inbox`.
 pub const MOST: u32 = (1 << 31) - 1;
 
 /// Appends one message (first block `first`), `length` bytes of it not yet written. They are counted before the

@@ -171,9 +171,9 @@ impl Supervisor {
         );
         blocks.stamp_chain(first, stamp);
         head.conn_id.set(segment.id_of(index, generation));
-        let pushed = inbox::push(blocks, &slot.output, generation, first, |_, waiting| {
+        let pushed = inbox::push(blocks, &slot.output, generation, first, |word, waiting| {
             let state = QueueState {
-                connection_bytes: waiting.all(),
+                connection_bytes: waiting.limited(word),
                 total_bytes: 0, // counted when the sender posted it
                 conn_wq_max: self.live.conn_wq_max_bytes,
                 wq_max: u64::MAX,
