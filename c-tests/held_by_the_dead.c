@@ -46,9 +46,10 @@ static uint32_t held_by(int worker) {
 /* `ms`: its work goes on for so long before it is killed; below 0: it is idle. Returns how long the last answer took. */
 static uint64_t kill_one(int worker, int ms) {
   uint64_t died = STAT(participants_died);
-  cut = 0;
   pid_t pid = h_worker_pid(worker);
   for (int i = 0; i < PEERS; i++) ask(i);
+  CHECK(cut <= 2, "%d connections were closed by the death before", cut);
+  cut = 0;
   if (ms < 0) await_all();
   else h_sleep_ms(ms);
   if (ms < 0) WAIT(held_by(worker) >= 80, "worker %d holds %u connections", worker, held_by(worker));

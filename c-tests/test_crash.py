@@ -151,7 +151,7 @@ def forgotten(died, passed):
     return left
 
 
-@pytest.mark.timeout(5 * 3000 if CHECK_ALL else 1800)
+@pytest.mark.timeout(5 * (3000 if CHECK_ALL else 600))
 def test_death_at_every_point():
     more = ["--full"] if CHECK_ALL else []
     limit = 3000 if CHECK_ALL else 600
