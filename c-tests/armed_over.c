@@ -14,6 +14,9 @@ int main(int argc, char **argv) {
   sipwire_addr listener = h_listener(0);
   h_peer *peer = h_connect_small(&listener, 4096);
   uint32_t id = h_conn_of(peer);
+  sipwire_conn_info info;
+  /* It was lent for its on_open, and the worker has armed it behind that. */
+  WAIT(h_find(EV_OPEN, id, NULL) && h_info(id, &info) && info.owner == SIPWIRE_OWNER_IDLE, "its first turn does not end");
   tracer *worker = trace_named("sipwire-w0");
   trace_stop(worker);
   trace_begin(worker, TRACE_ENTRY, SYS_epoll_ctl);
@@ -21,7 +24,6 @@ int main(int argc, char **argv) {
   h_await_answer(peer, 200, "first");
   trace_end(worker, "to its arming");
   CHECK_NUM(0, trace_do(worker, TRACE_EXIT, 0, "behind it"));
-  sipwire_conn_info info;
   CHECK(h_info(id, &info) && info.owner == SIPWIRE_OWNER_READING, "it has let go already");
 
   sipwire_target to = h_to_conn(id);

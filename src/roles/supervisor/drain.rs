@@ -34,7 +34,7 @@ impl Supervisor {
             if over {
                 cut += u64::from(has_work(slot, asked));
                 self.end(index, slot, Reason::Shutdown, 0, Mode::Now);
-            } else if !asked {
+            } else if !asked && self.is_left_alone(index, slot) {
                 self.end(index, slot, Reason::Shutdown, 0, Mode::Graceful);
             }
         }
@@ -50,6 +50,24 @@ impl Supervisor {
             let text = format!("drain: no connection is left; {cut} were cut at the deadline");
             self.log(LOG_NOTICE, 0, 0, &text);
         }
+    }
+
+    /// No worker reads it from here on, and none has read a request meanwhile. One that holds it could begin at any
+    /// instant, so it is taken first: what was asked before is known then.
+    fn is_left_alone(&mut self, index: u32, slot: &Slot) -> bool {
+        let owner = slot.owner();
+        let held = owner.state() == OwnerState::Held;
+        if matches!(owner.state(), OwnerState::Lent | OwnerState::Reading)
+            || held && !self.take_held(index, slot, owner)
+        {
+            return false;
+        }
+        let answered = slot.output.pending_answers.load_sync() <= 0;
+        if held && !answered {
+            self.arm(index, slot);
+            self.schedule(index, slot);
+        }
+        answered
     }
 }
 
