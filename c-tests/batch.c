@@ -2,7 +2,7 @@
 /* timeout: 120 */
 /* Requests that come in one read: their answers wait for each other and go out together. None is lost or overtaken, whatever
  * comes between: a peer that does not read, another sender, a script that stalls or takes its time, a ping, a FIN, a death.
- * And what waits only for the next answer is no output that the peer does not take: no limit counts it. */
+ * And what waits only for the next answer is no output that the peer does not take: conn_wq_max does not count it. */
 #include "deadline.h"
 #include <signal.h>
 

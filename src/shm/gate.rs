@@ -41,7 +41,7 @@ pub fn take_direct(gate: &AtomicU64, generation: u32, me: Holder) -> Take {
 }
 
 /// A worker takes the gate as for a direct write and begins a batch instead. The flag is there before the first
-/// answer is, which no limit counts at any instant then.
+/// answer is: `conn_wq_max` counts that at no instant (BATCH-3).
 pub fn begin_batch(gate: &AtomicU64, generation: u32, me: Holder) -> Take {
     take_free(gate, generation, me, GateWord::ASYNC | GateWord::BATCH)
 }

@@ -52,8 +52,8 @@ impl Supervisor {
         }
     }
 
-    /// No worker reads it from here on, and none has read a request meanwhile. One that holds it could begin at any
-    /// instant, so it is taken first: what was asked before is known then.
+    /// No worker reads it from here on, and no script was given a request meanwhile. A worker that holds it could begin
+    /// at any instant, so it is taken first: what was asked before is known then.
     fn is_left_alone(&mut self, index: u32, slot: &Slot) -> bool {
         let owner = slot.owner();
         let held = owner.state() == OwnerState::Held;
